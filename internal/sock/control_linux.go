@@ -13,8 +13,11 @@ type Meta struct {
 	TTL     uint8      // TTL or hop limit as received; 0 if unknown
 	TOS     uint8      // TOS or traffic class: DSCP << 2 | ECN
 	Local   netip.Addr // the address the datagram was sent to; invalid if unknown
+	Group   bool       // Local is a broadcast or multicast address (of IPv6: only Local tells)
 	IfIndex int        // the interface it came in by; 0 if unknown
 	Error   ExtendedError
+	// Offender is who sent an ICMP error; invalid if there was none.
+	Offender netip.Addr
 }
 
 // ExtendedError is sock_extended_err: why something is in the error queue.
@@ -67,6 +70,9 @@ func (m *Meta) read(level, typ int32, data []byte) {
 	case level == unix.IPPROTO_IP && typ == unix.IP_PKTINFO:
 		if p, ok := as[unix.Inet4Pktinfo](data); ok {
 			m.Local, m.IfIndex = netip.AddrFrom4(p.Addr), int(p.Ifindex)
+			// The kernel's choice of source for an answer is the destination
+			// itself only if that was unicast.
+			m.Group = p.Spec_dst != p.Addr
 		}
 	case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_PKTINFO:
 		if p, ok := as[unix.Inet6Pktinfo](data); ok {
@@ -75,8 +81,20 @@ func (m *Meta) read(level, typ int32, data []byte) {
 	case level == unix.IPPROTO_IP && typ == unix.IP_RECVERR, level == unix.IPPROTO_IPV6 && typ == unix.IPV6_RECVERR:
 		if e, ok := as[unix.SockExtendedErr](data); ok {
 			m.Error = ExtendedError{Errno: unix.Errno(e.Errno), Origin: e.Origin, Type: e.Type, Code: e.Code}
+			m.Offender = offender(data[unsafe.Sizeof(*e):])
 		}
 	}
+}
+
+// offender reads the address behind a sock_extended_err (SO_EE_OFFENDER).
+func offender(data []byte) netip.Addr {
+	if in6, ok := as[unix.RawSockaddrInet6](data); ok && in6.Family == unix.AF_INET6 {
+		return netip.AddrFrom16(in6.Addr)
+	}
+	if in4, ok := as[unix.RawSockaddrInet4](data); ok && in4.Family == unix.AF_INET {
+		return netip.AddrFrom4(in4.Addr)
+	}
+	return netip.Addr{}
 }
 
 // as views data as a T; the kernel aligns control data for its own types.
@@ -91,30 +109,36 @@ func as[T any](data []byte) (*T, bool) {
 // Outgoing is what is marked on one datagram that is sent.
 type Outgoing struct {
 	TOS     uint8      // DSCP << 2 | ECN
-	TTL     uint8      // TTL or hop limit
+	TTL     uint8      // TTL or hop limit; 0: as Options.TTL has it
 	Source  netip.Addr // the address it leaves from; invalid: the kernel chooses
 	IfIndex int        // the interface, needed with a link-local Source; else 0
 }
 
 // SetControl marks datagram i. Each datagram carries its own marks, so that
-// nothing can leak from one to the next. The family is that of the socket.
+// nothing can leak from one to the next. What the socket does anyway (no socket
+// of Open has a TOS) is not said again: each mark costs the kernel some 50 ns, and
+// more than one an allocation. The family is that of the socket.
 func (b *Batch) SetControl(i int, v6 bool, o *Outgoing) {
 	c := b.control[i*controlLen : (i+1)*controlLen]
-	var n int
+	n := 0
+	level, tos, ttl := unix.IPPROTO_IP, unix.IP_TOS, unix.IP_TTL
 	if v6 {
-		n = putInt(c, n, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32(o.TOS))
-		n = putInt(c, n, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, int32(o.TTL))
-		if o.Source.IsValid() {
-			p := put[unix.Inet6Pktinfo](c, &n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO)
-			*p = unix.Inet6Pktinfo{Addr: o.Source.As16(), Ifindex: uint32(o.IfIndex)}
-		}
-	} else {
-		n = putInt(c, n, unix.IPPROTO_IP, unix.IP_TOS, int32(o.TOS))
-		n = putInt(c, n, unix.IPPROTO_IP, unix.IP_TTL, int32(o.TTL))
-		if o.Source.IsValid() {
-			p := put[unix.Inet4Pktinfo](c, &n, unix.IPPROTO_IP, unix.IP_PKTINFO)
-			*p = unix.Inet4Pktinfo{Spec_dst: o.Source.As4(), Ifindex: int32(o.IfIndex)}
-		}
+		level, tos, ttl = unix.IPPROTO_IPV6, unix.IPV6_TCLASS, unix.IPV6_HOPLIMIT
+	}
+	if o.TOS != 0 {
+		n = putInt(c, n, level, tos, int32(o.TOS))
+	}
+	if o.TTL != 0 {
+		n = putInt(c, n, level, ttl, int32(o.TTL))
+	}
+	switch {
+	case !o.Source.IsValid():
+	case v6:
+		p := put[unix.Inet6Pktinfo](c, &n, level, unix.IPV6_PKTINFO)
+		*p = unix.Inet6Pktinfo{Addr: o.Source.As16(), Ifindex: uint32(o.IfIndex)}
+	default:
+		p := put[unix.Inet4Pktinfo](c, &n, level, unix.IP_PKTINFO)
+		*p = unix.Inet4Pktinfo{Spec_dst: o.Source.As4(), Ifindex: int32(o.IfIndex)}
 	}
 	b.hdrs[i].Hdr.Control = &c[0]
 	b.hdrs[i].Hdr.SetControllen(n)

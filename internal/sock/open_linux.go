@@ -16,6 +16,7 @@ type Options struct {
 	ReusePort    bool           // SO_REUSEPORT: several sockets share the port, flows are hashed over them
 	RecvBuffer   int            // octets; beyond net.core.rmem_max where CAP_NET_ADMIN allows
 	SendBuffer   int            // octets, likewise
+	TTL          uint8          // TTL or hop limit of what is sent without one of its own; 0: the kernel's
 	TxStamps     bool           // software transmit stamps, with the packet, in the error queue
 	RecvErr      bool           // ICMP errors and qdisc drops are reported (IP_RECVERR)
 	DontFragment bool           // DF set, path MTU not looked up: sizes leave as they are asked for
@@ -86,6 +87,11 @@ func (o *Options) settings(v6 bool) []setting {
 			setting{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1},
 			setting{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
 	}
+	if o.TTL != 0 && v6 {
+		s = append(s, setting{"IPV6_UNICAST_HOPS", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, int(o.TTL)})
+	} else if o.TTL != 0 {
+		s = append(s, setting{"IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, int(o.TTL)})
+	}
 	if o.RecvErr && v6 {
 		s = append(s, setting{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1})
 	} else if o.RecvErr {
@@ -120,6 +126,23 @@ func bindAddr(a netip.AddrPort) unix.Sockaddr {
 		return sa
 	}
 	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}
+
+// Fragment switches the effect of DontFragment off or on again: while it is off,
+// what is too long for the interface leaves in fragments.
+func Fragment(fd int, v6, on bool) error {
+	level, name, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+	if v6 {
+		// Of IPv6 DONTFRAG decides alone; the path MTU stays out of it.
+		level, name, value = unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1
+	}
+	if on {
+		value = 0 // IP_PMTUDISC_DONT
+	}
+	if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
+		return fmt.Errorf("switch fragmentation: %w", err)
+	}
+	return nil
 }
 
 // Drops returns how many datagrams the kernel dropped on this socket since it

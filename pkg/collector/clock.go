@@ -1,0 +1,96 @@
+package collector
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A clock reads CLOCK_REALTIME and CLOCK_MONOTONIC as one. Tests inject steps.
+type clock interface {
+	// Read returns both clocks in ns, taken together.
+	Read() (wall, mono int64)
+	// SleepUntil sleeps until the monotonic clock reads mono.
+	SleepUntil(mono int64)
+}
+
+// systemClock anchors Go's monotonic readings, which have no stated zero, to
+// CLOCK_MONOTONIC, so that reading costs a vDSO call and sleeping is absolute.
+type systemClock struct {
+	base     time.Time
+	baseMono int64
+}
+
+func newSystemClock() (*systemClock, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return nil, fmt.Errorf("read monotonic clock: %w", err)
+	}
+	return &systemClock{base: time.Now(), baseMono: ts.Nano()}, nil
+}
+
+func (c *systemClock) Read() (wall, mono int64) {
+	now := time.Now()
+	return now.UnixNano(), c.baseMono + int64(now.Sub(c.base))
+}
+
+func (c *systemClock) SleepUntil(mono int64) {
+	ts := unix.NsecToTimespec(mono)
+	// An interrupted sleep only makes the loop look once more.
+	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil)
+}
+
+// An offset converts wall-clock stamps to the monotonic clock, and finds steps
+// of the wall clock: it is sampled around each batch of stamps.
+type offset struct {
+	wallMinusMono int64
+	at            int64 // monotonic, of the last sample
+	steps         [4]stepWindow
+	count         uint64
+}
+
+// A stepWindow is the time between the two samples that enclose a step.
+type stepWindow struct{ from, to int64 }
+
+// Slewing (adjtime, at most 500 ppm, and a tick changed within reason) moves the
+// offset by less than a thousandth of the time passed; two readings of the vDSO
+// are not taken at the same instant.
+func stepThreshold(elapsed int64) int64 { return 20_000 + elapsed/1000 }
+
+// sample reads the clocks and reports by how many ns the wall clock stepped since
+// the last sample; 0 if it did not.
+func (o *offset) sample(c clock) (wall, mono, step int64) {
+	wall, mono = c.Read()
+	if o.at == 0 {
+		o.wallMinusMono, o.at = wall-mono, mono
+		return wall, mono, 0
+	}
+	for range 3 {
+		// A preemption between the two readings looks like a step; a step stays.
+		d := wall - mono - o.wallMinusMono
+		if max(d, -d) <= stepThreshold(mono-o.at) {
+			o.wallMinusMono, o.at = wall-mono, mono
+			return wall, mono, 0
+		}
+		wall, mono = c.Read()
+	}
+	o.steps[o.count%uint64(len(o.steps))] = stepWindow{from: o.at, to: mono}
+	o.count++
+	step = wall - mono - o.wallMinusMono
+	o.wallMinusMono, o.at = wall-mono, mono
+	return wall, mono, step
+}
+
+// mono converts a wall-clock stamp that was read in the batch at hand.
+func (o *offset) mono(wall int64) int64 { return wall - o.wallMinusMono }
+
+// stepWithin says whether the wall clock stepped between two monotonic times.
+func (o *offset) stepWithin(from, to int64) bool {
+	for i := range min(o.count, uint64(len(o.steps))) {
+		if s := o.steps[i]; from <= s.to && to >= s.from {
+			return true
+		}
+	}
+	return false
+}

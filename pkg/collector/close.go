@@ -1,0 +1,70 @@
+package collector
+
+// A closer walks all flows for the oldest window, a part at a time, so that the
+// sends keep their times.
+type closer struct {
+	active bool
+	flows  []*flow
+	at     int
+	paths  []*path
+}
+
+// flowsAStep bounds one step to well below a millisecond.
+const flowsAStep = 2048
+
+// closeWindows hands over the oldest window once all its probes can be forgotten.
+func (l *loop) closeWindows() {
+	sp := &l.spans.all[0]
+	if sp.endMono == maxMono || l.drained < sp.endMono+l.late && l.drained != maxMono {
+		return
+	}
+	c := &l.closing
+	if !c.active {
+		*c = closer{active: true, flows: c.flows[:0], paths: c.paths[:0]}
+		for _, p := range l.paths {
+			c.paths = append(c.paths, p)
+		}
+		c.paths = append(c.paths, l.retiring...)
+		for _, p := range c.paths {
+			for i := range p.flows {
+				c.flows = append(c.flows, &p.flows[i])
+			}
+		}
+	}
+	end := min(c.at+flowsAStep, len(c.flows))
+	for _, f := range c.flows[c.at:end] {
+		l.settle(f, l.drained)
+		l.closeWindow(f, sp.num)
+	}
+	if c.at = end; c.at < len(c.flows) {
+		return
+	}
+	c.active = false
+	done := event{span: *sp, num: sp.num}
+	for _, p := range c.paths {
+		if w := p.takeWindow(sp.num); w != nil {
+			done.paths = append(done.paths, w)
+		}
+	}
+	l.spans.all = l.spans.all[1:]
+	l.reports <- done
+	l.reap()
+}
+
+// reap lets go of paths that left the plan once nothing of theirs is open.
+func (l *loop) reap() {
+	kept := l.retiring[:0]
+	for _, p := range l.retiring {
+		open := len(p.windows) > 0
+		for i := range p.flows {
+			open = open || p.flows[i].tail != p.flows[i].next || p.flows[i].dir.total > 0
+		}
+		if open {
+			kept = append(kept, p)
+			continue
+		}
+		l.forget(p)
+	}
+	clear(l.retiring[len(kept):])
+	l.retiring = kept
+}

@@ -1,0 +1,152 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/sock"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// resolveEvery is how often names, routes and the clock's error are looked up anew.
+const resolveEvery = 30 * time.Second
+
+// A Collector probes a Plan until it is stopped. Its methods are safe for
+// concurrent use.
+type Collector struct {
+	options  Options
+	loop     *loop
+	reporter *reporter
+	resolver resolver
+	changed  chan struct{} // the plan was replaced
+
+	mu     sync.Mutex // protects the fields below
+	plan   Plan
+	states []TargetState
+}
+
+// New checks the options and opens what probing needs; Run begins it.
+func New(o Options) (*Collector, error) {
+	c, err := newSystemClock()
+	if err != nil {
+		return nil, err
+	}
+	return newCollector(o, c, net.DefaultResolver.LookupNetIP)
+}
+
+func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l, err := newLoop(&o, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Collector{
+		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1),
+		reporter: &reporter{emit: o.Emit, all: o.AllFlow, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
+		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, kept: nil},
+	}, nil
+}
+
+// Run probes until ctx ends or, with Options.Count, until all is sent and ended.
+// It returns after the last window was handed over.
+func (c *Collector) Run(ctx context.Context) error {
+	ctx, stopResolving := context.WithCancel(ctx)
+	defer stopResolving()
+	c.reporter.drops.sample()
+	var reporting, resolving sync.WaitGroup
+	reporting.Go(func() { c.reporter.run(c.loop.reports) })
+	// Addresses first, so that no slow name delays them.
+	c.resolve(ctx, false)
+	resolving.Go(func() { c.keepResolved(ctx) })
+	c.loop.run(ctx)
+	stopResolving()
+	resolving.Wait()
+	reporting.Wait()
+	return c.loop.close()
+}
+
+// Update replaces what is probed; sessions that stay go on undisturbed.
+func (c *Collector) Update(p Plan) {
+	c.mu.Lock()
+	c.plan = p
+	c.mu.Unlock()
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Targets returns what is known of each target.
+func (c *Collector) Targets() []TargetState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.states)
+}
+
+func (c *Collector) keepResolved(ctx context.Context) {
+	tick := time.NewTicker(resolveEvery)
+	defer tick.Stop()
+	c.resolve(ctx, true)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-c.changed:
+			c.resolve(ctx, false)
+		}
+		c.resolve(ctx, true)
+	}
+}
+
+// resolve hands the loop the plan with the addresses of now.
+func (c *Collector) resolve(ctx context.Context, namesToo bool) {
+	c.mu.Lock()
+	plan := c.plan
+	c.mu.Unlock()
+	endpoints, states := c.resolver.resolve(ctx, plan.Targets, namesToo)
+	if ctx.Err() != nil {
+		return
+	}
+	c.mu.Lock()
+	before := c.states
+	c.states = states
+	c.mu.Unlock()
+	if namesToo {
+		c.logChanges(before, states)
+	}
+	synchronized, errNs := sock.ClockError()
+	c.loop.plan.Store(&resolvedPlan{
+		Plan: plan, endpoints: endpoints, complete: namesToo,
+		ErrorEstimate: stamp.NewErrorEstimate(synchronized, stamp.NTP, errNs),
+	})
+}
+
+// logChanges says once of each target that it cannot be probed, or can again.
+func (c *Collector) logChanges(before, now []TargetState) {
+	was := make(map[string]string, len(before))
+	for _, s := range before {
+		if s.Err != nil {
+			was[s.Name] = s.Err.Error()
+		}
+	}
+	for _, s := range now {
+		switch {
+		case errors.Is(s.Err, errThisHost):
+		case s.Err != nil && was[s.Name] != s.Err.Error():
+			c.options.Log.Warn("target not probed", "target", s.Name, "error", s.Err)
+		case s.Err == nil && was[s.Name] != "":
+			c.options.Log.Info("target probed again", "target", s.Name, "address", s.Addresses)
+		}
+	}
+}

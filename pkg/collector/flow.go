@@ -1,0 +1,96 @@
+package collector
+
+import (
+	"github.com/llama-agent/llama-agent/internal/sock"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// A flow is one STAMP session: (source, destination, source port, class).
+type flow struct {
+	path  *path
+	sock  *socket
+	dest  sock.Sockaddr
+	index int32 // in path.flows
+
+	next uint32 // sequence number of the next probe
+	tail uint32 // oldest probe that is not yet forgotten; slots hold [tail, next)
+	seen uint32 // 1 + highest sequence number answered so far: what arrives below is reordered
+	left int    // probes still to send where the count is limited
+
+	slots   []slot // ring: the slot of a probe is its sequence number modulo len
+	dir     direction
+	lastRTT int64 // ns, of the last settled probe that had one; -1 if none
+	marks   marks // as last seen
+	batch   uint64
+}
+
+// A slot collects what is heard of one probe until it is forgotten.
+type slot struct {
+	wire      stamp.Timestamp // T1 as it was sent: an echo must match
+	sent      int64           // monotonic ns, read just before the send
+	due       int64           // monotonic ns
+	t1        int64           // monotonic ns, the kernel's transmit stamp; 0 if none came
+	t4        int64           // monotonic ns, the kernel's receive stamp; 0 if none came
+	got       int64           // monotonic ns, when the batch that brought the reply was read
+	responder int64           // T3-T2, ns; -1 if the stamps make no sense
+	win       uint32          // number of the window it was sent in
+	counters  counters
+	state     slotState
+	dups      uint8 // replies beyond the first
+	extra     uint8 // those of them that have a reply number of their own
+	reordered bool
+	marks     marks
+}
+
+type slotState uint8
+
+const (
+	slotWaiting slotState = iota
+	slotAnswered
+	slotUnreachable // an ICMP error quoted it
+	slotNeverLeft   // this host itself could not reach the next hop
+)
+
+// counters is what a reply says of its session at the reflector.
+type counters struct {
+	kind   counterKind
+	rx, tx uint32
+}
+
+type counterKind uint8
+
+const (
+	noCounters counterKind = iota
+	byNumber               // the reply's own sequence number: only tx is known
+	byTLV                  // Direct Measurement TLV, understood by the reflector
+)
+
+// marks is what a packet carried on arrival, both ways; unknown is 0xff.
+type marks struct {
+	hopsForward, hopsReverse uint8
+	dscpForward, dscpReverse uint8
+}
+
+const unknown = 0xff
+
+var noMarks = marks{unknown, unknown, unknown, unknown}
+
+func (f *flow) slot(seq uint32) *slot { return &f.slots[seq%uint32(len(f.slots))] }
+
+// holds says whether the probe with that number is still remembered.
+func (f *flow) holds(seq uint32) bool { return seq-f.tail < f.next-f.tail }
+
+// hops returns the number of routers that a packet crossed, judged by the
+// nearest initial TTL above the one it arrived with: 255 by RFC 8762 section
+// 4.3.1, and 64 and 128 for reflectors that leave it to their host.
+func hops(ttl uint8) uint8 {
+	switch {
+	case ttl == 0:
+		return unknown
+	case ttl <= 64:
+		return 64 - ttl
+	case ttl <= 128:
+		return 128 - ttl
+	}
+	return 255 - ttl
+}

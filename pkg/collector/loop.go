@@ -1,0 +1,205 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llama-agent/llama-agent/internal/sock"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// A loop sends, receives and counts, all in one goroutine: nothing below is
+// shared but what says so.
+type loop struct {
+	clock    clock
+	offset   offset
+	schedule schedule
+	spans    spans
+	timeout  int64 // ns
+	late     int64 // ns
+	source   netip.Addr
+	device   string
+	counted  bool // Options.Count is set
+	count    int
+	log      *slog.Logger
+	observe  func(Answer) // nil: none
+
+	epoll    int
+	sockets  map[socketKey]*socket
+	byFD     map[int32]*socket
+	socketID uint32
+	paths    map[pathKey]*path
+	retiring []*path // gone from the plan, with windows still to be written
+	byKey    map[flowKey]*flow
+	anyAuth  bool
+
+	waiting  int   // probes sent and not heard of
+	left     int   // probes still to send, where counted
+	complete bool  // the plan has all its addresses
+	drained  int64 // monotonic ns: everything that had arrived by then was read
+	closing  closer
+
+	out     outbox
+	in      *sock.Batch
+	errs    *sock.Batch
+	events  [256]unix.EpollEvent
+	meta    sock.Meta
+	decoded stamp.Reply
+
+	// Shared with other goroutines.
+	stats    stats
+	plan     atomic.Pointer[resolvedPlan] // the next plan, taken by the loop
+	stopping atomic.Bool
+	reports  chan event // to the reporter
+}
+
+// Longest sleeps: while replies are awaited, and at all times (a stop or a new
+// plan waits that long).
+const (
+	drainEvery = 20 * time.Millisecond
+	idleEvery  = 50 * time.Millisecond
+)
+
+func newLoop(o *Options, c clock) (l *loop, err error) {
+	l = &loop{
+		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), source: o.Source, device: o.Device,
+		observe: o.Observe, counted: o.Count > 0, count: o.Count, log: o.Log,
+		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
+		in: sock.NewBatch(batchSize, max(2048, o.Plan.Size)), errs: sock.NewBatch(batchSize, 256),
+		reports: make(chan event, 64),
+	}
+	l.out.batch = sock.NewBatch(batchSize, max(256, o.Plan.Size))
+	l.out.count = 1
+	l.schedule.interval = int64(o.Timing.Interval)
+	l.spans.length = o.Timing.Window
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("create epoll: %w", err)
+	}
+	return l, nil
+}
+
+// run measures until ctx ends, or until every flow has sent its count and every
+// probe has ended.
+func (l *loop) run(ctx context.Context) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// The kernel may round sleeps up by 50 µs to save wake-ups; not these.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	stop := context.AfterFunc(ctx, func() { l.stopping.Store(true) })
+	defer stop()
+	wall, mono, _ := l.offset.sample(l.clock)
+	l.spans.begin(wall, mono)
+	for {
+		if p := l.plan.Swap(nil); p != nil {
+			l.apply(p)
+		}
+		now := l.sampleClock()
+		if !l.stopping.Load() {
+			l.sendDue(now)
+		}
+		l.drain()
+		l.closeWindows()
+		if l.finished() {
+			break
+		}
+		l.sleep()
+	}
+	l.finish()
+}
+
+// sampleClock notes the time, steps of the wall clock, and the end of the window.
+func (l *loop) sampleClock() (mono int64) {
+	wall, mono, step := l.offset.sample(l.clock)
+	if step != 0 {
+		l.stats.add(countClockSteps)
+	}
+	if step < 0 {
+		l.spans.back++
+	}
+	sp := l.spans.open()
+	switch {
+	case mono >= sp.endMono:
+	case step != 0 && l.spans.length > 0:
+		l.spans.cut(wall-step, mono)
+	default:
+		return mono
+	}
+	l.reports <- event{boundary: true, num: sp.num}
+	l.spans.begin(wall, mono)
+	return mono
+}
+
+// finished says whether nothing is left to send and nothing to wait for.
+func (l *loop) finished() bool {
+	done := l.stopping.Load() || l.counted && l.complete && l.left == 0
+	return done && l.waiting == 0
+}
+
+func (l *loop) sleep() {
+	_, now := l.clock.Read()
+	until := now + int64(idleEvery)
+	if l.closing.active {
+		return
+	}
+	if l.waiting > 0 {
+		until = now + int64(drainEvery)
+	}
+	if !l.stopping.Load() && (!l.counted || l.left > 0) {
+		until = min(until, l.schedule.ready())
+	} else if l.waiting > 0 {
+		// Nothing but replies to wait for: the first one wakes the loop.
+		_, _ = unix.EpollWait(l.epoll, l.events[:1], int(drainEvery/time.Millisecond))
+		l.settleAll()
+		return
+	}
+	if until > now {
+		l.clock.SleepUntil(until)
+	}
+}
+
+// settleAll ends what can be ended when nothing is sent any more: a flow's turn
+// will not come.
+func (l *loop) settleAll() {
+	settle := func(p *path) {
+		for i := range p.flows {
+			l.settle(&p.flows[i], l.drained)
+		}
+	}
+	for _, p := range l.paths {
+		settle(p)
+	}
+	for _, p := range l.retiring {
+		settle(p)
+	}
+}
+
+// finish ends all probes, writes all windows and closes all sockets.
+func (l *loop) finish() {
+	l.drain()
+	wall, mono, _ := l.offset.sample(l.clock)
+	l.spans.cut(wall, mono)
+	l.reports <- event{boundary: true, num: l.spans.open().num}
+	l.drained = maxMono
+	for len(l.spans.all) > 0 {
+		l.closeWindows()
+	}
+	close(l.reports)
+}
+
+func (l *loop) close() error {
+	for _, s := range l.sockets {
+		s.close()
+	}
+	if err := unix.Close(l.epoll); err != nil {
+		return errors.Join(fmt.Errorf("close epoll: %w", err))
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package collector
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// Family says which addresses of a target's name are probed.
+type Family uint8
+
+const (
+	FamilyAny  Family = iota // one address, as the resolver prefers
+	Family4                  // IPv4 only
+	Family6                  // IPv6 only
+	FamilyBoth               // one address of each
+)
+
+// MinInterval is compiled in: no configuration makes a flow faster.
+const MinInterval = time.Millisecond
+
+// Options is what a Collector is made of.
+type Options struct {
+	Host    string // name of this host: a target of that name is skipped
+	Plan    Plan
+	Timing  probe.Timing
+	Family  Family
+	Source  netip.Addr            // probes leave from this address; invalid: the kernel chooses
+	Device  string                // VRF or interface that the sockets are bound to; "" for none
+	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
+	Self    bool                  // probe targets that are this host (ping, loopback)
+	Count   int                   // probes of each flow, then the collector ends; 0: until stopped
+	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss
+	// Emit receives each window once, in order, from one goroutine.
+	Emit func(*probe.Window)
+	// Observe, if set, is told of each first reply as it is read, by the goroutine
+	// that sends: it must return at once.
+	Observe func(Answer)
+	Log     *slog.Logger
+}
+
+// Answer is the first reply to one probe, before its window is judged.
+type Answer struct {
+	Target, Class string
+	SrcPort       uint16
+	Seq           uint32
+	RTT           int64 // ns, responder's delay taken out; -1 if it has none
+}
+
+// Plan is what is probed; it can be changed while the collector runs.
+type Plan struct {
+	Targets []probe.Target
+	Classes []probe.Class
+	// Ports gives the source ports towards a target, one flow a class each; a
+	// port 0 lets the kernel choose. Targets that return no SSID get
+	// len(Ports)·len(Classes) of them, each class its own.
+	Ports func(target string, n int) []uint16
+	Count int // source ports a target and class
+	Size  int // octets of a probe (UDP payload); 0: as short as it can be
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	t := o.Timing
+	check(t.Interval >= MinInterval, "interval %s is below %s", t.Interval, MinInterval)
+	check(t.Timeout > 0, "timeout %s is not above 0", t.Timeout)
+	check(t.Late > t.Timeout, "late %s is not above timeout %s", t.Late, t.Timeout)
+	check(t.Window == 0 || t.Window >= time.Second, "window %s is below 1s", t.Window)
+	check(o.Emit != nil, "no receiver of windows")
+	check(o.Plan.Count > 0, "%d source ports a target", o.Plan.Count)
+	check(len(o.Plan.Classes) > 0, "no class")
+	return errors.Join(errs...)
+}

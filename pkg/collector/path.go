@@ -1,0 +1,50 @@
+package collector
+
+import (
+	"net/netip"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/internal/sock"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// pathKey is what makes a path the same path after a reload.
+type pathKey struct {
+	target string
+	class  probe.Class
+	addr   netip.AddrPort
+	tlv    bool
+	ssid   bool
+	key    string
+	size   int
+	ports  string // the source ports, for comparison
+}
+
+// A path is one (target, family, class): a series. Its flows differ by source port.
+type path struct {
+	key     pathKey
+	target  *probe.Target
+	route   route
+	ssid    uint16 // 1 + the class's index; 0 where the target returns none
+	probe   *stamp.Template
+	auth    *stamp.Authenticator
+	mark    sock.Outgoing
+	flows   []flow
+	windows []*pathWindow
+	stamped bool    // a transmit stamp has come: the clock is the sockets'
+	jitter  float64 // ns, RFC 3550 section 6.4.1, running
+	gone    bool    // no longer in the plan; kept until its windows are written
+}
+
+func (p *path) family() int {
+	if p.key.addr.Addr().Is4() {
+		return 4
+	}
+	return 6
+}
+
+// route is how this host reaches an address: for tags, and to know whose drops count.
+type route struct {
+	source  netip.Addr // invalid if unknown
+	ifIndex int        // 0 if unknown
+}

@@ -1,0 +1,69 @@
+package collector
+
+import "golang.org/x/sys/unix"
+
+// A reason says why a probe that was due did not leave.
+type reason uint8
+
+const (
+	reasonOverrun     reason = iota // missed by more than an interval
+	reasonNoRoute                   // ENETUNREACH, EHOSTUNREACH
+	reasonNoNeighbour               // the next hop did not answer ARP or neighbour discovery
+	reasonFiltered                  // EPERM, EACCES: this host's firewall
+	reasonNoBuffer                  // ENOBUFS: a qdisc or a device queue is full
+	reasonSendBuffer                // EAGAIN: the socket's send buffer is full
+	reasonTooBig                    // EMSGSIZE
+	reasonLinkDown                  // ENETDOWN, ENODEV, ENXIO
+	reasonNoSource                  // EADDRNOTAVAIL: the source address is gone
+	reasonSourcePort                // the source port could not be bound
+	reasonInFlight                  // as many probes of the flow as fit are not yet forgotten
+	reasonOther
+	numReasons
+)
+
+var reasonNames = [numReasons]string{
+	"overrun", "no_route", "no_neighbour", "filtered", "no_buffer", "send_buffer", "too_big",
+	"link_down", "no_source", "source_port", "in_flight", "other",
+}
+
+// What a person can do about it; "" where the name says it all.
+var reasonMends = [numReasons]string{
+	reasonOverrun:    "this host could not keep the pace: fewer probes, or more CPU",
+	reasonNoRoute:    "no route to the target from this host",
+	reasonFiltered:   "this host's firewall refuses the probes: allow UDP to the target's port",
+	reasonNoBuffer:   "a queue of this host is full: see tc -s qdisc",
+	reasonSendBuffer: "the socket's send buffer is full: fewer probes, or a larger net.core.wmem_max",
+	reasonTooBig:     "the probe is larger than the interface's MTU",
+	reasonSourcePort: "another process holds the source port: choose other probing.source_ports",
+}
+
+func reasonOf(e unix.Errno) reason {
+	switch e {
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ECONNREFUSED, unix.EHOSTDOWN, unix.EINVAL:
+		return reasonNoRoute
+	case unix.EPERM, unix.EACCES:
+		return reasonFiltered
+	case unix.ENOBUFS, unix.ENOMEM:
+		return reasonNoBuffer
+	case unix.EAGAIN:
+		return reasonSendBuffer
+	case unix.EMSGSIZE:
+		return reasonTooBig
+	case unix.ENETDOWN, unix.ENODEV, unix.ENXIO:
+		return reasonLinkDown
+	case unix.EADDRNOTAVAIL:
+		return reasonNoSource
+	}
+	return reasonOther
+}
+
+// mayBePending says whether the errno may be an older probe's ICMP error, which
+// the kernel reports on the next send of the socket instead of sending. Such a
+// send is tried once more.
+func mayBePending(e unix.Errno) bool {
+	switch e {
+	case unix.EPERM, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
+		return false
+	}
+	return true
+}

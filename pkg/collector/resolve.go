@@ -1,0 +1,181 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// TargetState is what is known of a target's name and address.
+type TargetState struct {
+	Name      string
+	Addresses []netip.Addr
+	Err       error // why it is not probed; nil if it is
+}
+
+var (
+	errNotAllowed = errors.New("address is outside probing.allow")
+	errThisHost   = errors.New("target is this host")
+	errNoAddress  = errors.New("name has no address of the wanted family")
+)
+
+const (
+	resolveTimeout = 5 * time.Second
+	resolveAtOnce  = 16
+)
+
+// lookup is net.Resolver.LookupNetIP; tests give other answers.
+type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// A resolver keeps an address for each target for as long as it is in the answer.
+type resolver struct {
+	lookup lookup
+	family Family
+	self   bool
+	host   string
+	allow  func(netip.Addr) bool
+	kept   map[string][]netip.Addr // by target name
+}
+
+// resolve answers for all targets; one that fails harms no other. Names already
+// answered keep their addresses while a lookup fails.
+func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo bool) ([]endpoint, []TargetState) {
+	states := make([]TargetState, len(targets))
+	var g errgroup.Group
+	g.SetLimit(resolveAtOnce)
+	for i := range targets {
+		t := &targets[i]
+		states[i].Name = t.Name
+		if a, err := netip.ParseAddr(t.Address); err == nil {
+			states[i].Addresses = []netip.Addr{a.Unmap()}
+			continue
+		}
+		states[i].Addresses = r.kept[t.Name]
+		if !namesToo {
+			continue
+		}
+		g.Go(func() error {
+			states[i].Addresses, states[i].Err = r.ask(ctx, t)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	local := localAddresses()
+	kept := make(map[string][]netip.Addr, len(targets))
+	var out []endpoint
+	for i := range targets {
+		t, s := &targets[i], &states[i]
+		kept[t.Name] = s.Addresses
+		if s.Err != nil && len(s.Addresses) == 0 {
+			continue
+		}
+		if s.Err = r.check(t, s.Addresses, local); s.Err != nil {
+			continue
+		}
+		for _, a := range s.Addresses {
+			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: routeTo(a)})
+		}
+	}
+	r.kept = kept
+	return out, states
+}
+
+func (r *resolver) ask(ctx context.Context, t *probe.Target) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	network := map[Family]string{Family4: "ip4", Family6: "ip6"}[r.family]
+	if network == "" {
+		network = "ip"
+	}
+	answer, err := r.lookup(ctx, network, t.Address)
+	if err != nil {
+		var dns *net.DNSError
+		if errors.As(err, &dns) && dns.IsNotFound {
+			return nil, fmt.Errorf("resolve %q: %w", t.Address, err)
+		}
+		return r.kept[t.Name], fmt.Errorf("resolve %q: %w", t.Address, err)
+	}
+	return r.choose(answer, r.kept[t.Name]), nil
+}
+
+// choose takes one address, or one of each family; the one in use if it is still there.
+func (r *resolver) choose(answer, inUse []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	pick := func(ok func(netip.Addr) bool) {
+		best := netip.Addr{}
+		for _, a := range answer {
+			a = a.Unmap()
+			if ok(a) && (!best.IsValid() || slices.Contains(inUse, a)) {
+				best = a
+			}
+		}
+		if best.IsValid() {
+			out = append(out, best)
+		}
+	}
+	switch r.family {
+	case Family4:
+		pick(netip.Addr.Is4)
+	case Family6:
+		pick(netip.Addr.Is6)
+	case FamilyBoth:
+		pick(netip.Addr.Is4)
+		pick(netip.Addr.Is6)
+	default:
+		pick(netip.Addr.IsValid)
+	}
+	return out
+}
+
+// check says why a target is not to be probed; nil if it is.
+func (r *resolver) check(t *probe.Target, addrs []netip.Addr, local map[netip.Addr]bool) error {
+	if len(addrs) == 0 {
+		return errNoAddress
+	}
+	for _, a := range addrs {
+		if !r.self && (t.Name == r.host || local[a] && !a.IsLoopback()) {
+			return errThisHost
+		}
+		if r.allow != nil && !r.allow(a) {
+			return fmt.Errorf("%s: %w", a, errNotAllowed)
+		}
+		if a.IsMulticast() || a.IsUnspecified() {
+			return fmt.Errorf("%s: %w", a, errNoAddress)
+		}
+	}
+	return nil
+}
+
+func localAddresses() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return out
+	}
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			out[ip.Unmap()] = true
+		}
+	}
+	return out
+}
+
+// routeTo asks the kernel which way an address is reached; the zero route if it
+// cannot be said.
+func routeTo(a netip.Addr) route {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return route{}
+	}
+	src, _ := netip.AddrFromSlice(routes[0].Src)
+	return route{source: src.Unmap(), ifIndex: routes[0].LinkIndex}
+}

@@ -1,0 +1,56 @@
+package collector
+
+// A schedule gives every flow its own phase in the interval: flow k of n is due
+// at origin + cycle·interval + k·interval/n. So probes leave evenly, however
+// many targets there are, and the time of each is absolute: a late probe does
+// not move the next one.
+type schedule struct {
+	flows    []*flow
+	interval int64 // ns
+	origin   int64 // monotonic ns, of the current cycle
+	at       int   // next flow
+
+	pace int64 // GCRA: when the next probe may leave at the earliest
+}
+
+// After a stall, what is due leaves at most at twice the usual rate, beyond
+// what was due within one millisecond.
+const paceTolerance = int64(1e6)
+
+func (s *schedule) due() int64 {
+	if len(s.flows) == 0 {
+		return maxMono
+	}
+	return s.origin + int64(s.at)*s.interval/int64(len(s.flows))
+}
+
+// ready returns when the next probe may leave: due, or later while catching up.
+func (s *schedule) ready() int64 { return max(s.due(), s.pace) }
+
+// next takes the flow whose turn it is.
+func (s *schedule) next(now int64) (f *flow, due int64) {
+	f, due = s.flows[s.at], s.due()
+	s.pace = max(s.pace, now-paceTolerance) + s.interval/int64(2*len(s.flows))
+	s.at++
+	if s.at == len(s.flows) {
+		s.at = 0
+		s.origin += s.interval
+	}
+	return f, due
+}
+
+// skip passes over due times missed by more than an interval, the same number
+// for each flow, and returns that number.
+func (s *schedule) skip(now int64) (missed int64) {
+	if len(s.flows) == 0 || now-s.due() <= s.interval {
+		return 0
+	}
+	missed = (now - s.due()) / s.interval
+	s.origin += missed * s.interval
+	return missed
+}
+
+// restart begins a cycle of other flows now.
+func (s *schedule) restart(flows []*flow, now int64) {
+	s.flows, s.origin, s.at = flows, now, 0
+}

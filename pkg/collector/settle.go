@@ -1,0 +1,237 @@
+package collector
+
+import "github.com/llama-agent/llama-agent/internal/probe"
+
+// settle ends the flow's probes that were sent Late or more before upTo: the
+// sockets were empty at that time, so nothing of theirs is still unread.
+func (l *loop) settle(f *flow, upTo int64) {
+	for f.tail != f.next {
+		s := f.slot(f.tail)
+		if s.sent+l.late > upTo {
+			return
+		}
+		l.end(f, s)
+		f.tail++
+	}
+}
+
+// end counts one probe in the window it was sent in: the only place where a
+// probe ends.
+func (l *loop) end(f *flow, s *slot) {
+	w := f.path.window(s.win)
+	c := &w.flows[f.index]
+	switch s.state {
+	case slotNeverLeft:
+		c.NotSent++
+		w.notSent[reasonNoNeighbour]++
+	case slotUnreachable:
+		c.Sent++
+		c.Unreachable++
+	case slotAnswered:
+		c.Sent++
+		l.endAnswered(f, s, w, c)
+		l.advance(f, s)
+	case slotWaiting:
+		l.waiting--
+		c.Sent++
+		if f.sock.claimDrop(&l.stats) {
+			// The reply reached our socket: for the direction it counts as seen.
+			c.LocalDrop++
+			f.dir.seen++
+			return
+		}
+		l.giveUp(f, f.dir.lose(s.win))
+	}
+}
+
+func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
+	c.Duplicate += uint64(s.dups)
+	if s.reordered {
+		c.Reordered++
+	}
+	c.take(f, s.marks)
+	elapsed, rtt, clock := l.times(f, s)
+	if s.responder >= 0 {
+		w.responder.Record(s.responder)
+	}
+	if elapsed > l.timeout {
+		c.Late++
+		return
+	}
+	c.Received++
+	w.sendLate.Record(max(s.t1, s.sent) - s.due)
+	if rtt < 0 {
+		return
+	}
+	if w.clock != clock {
+		if !w.empty() {
+			return // series of different clocks never mix
+		}
+		w.clock = clock
+	}
+	c.rtt.Record(rtt)
+	if f.lastRTT >= 0 {
+		d := float64(max(rtt-f.lastRTT, f.lastRTT-rtt))
+		f.path.jitter += (d - f.path.jitter) / 16
+		w.jitter = probe.Some(f.path.jitter)
+	}
+	f.lastRTT = rtt
+}
+
+// times returns how long the reply took in all and, of it, the network's share
+// (T4-T1)-(T3-T2), or -1 if the stamps cannot be held against each other.
+func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
+	t1, t4, clock := s.t1, s.t4, probe.ClockSocket
+	if t1 == 0 || t4 == 0 {
+		clock = probe.ClockUser
+	}
+	if t1 == 0 {
+		t1 = s.sent
+	}
+	if t4 == 0 {
+		t4 = s.got
+	}
+	elapsed = t4 - t1
+	if l.offset.stepWithin(s.sent, s.got) {
+		return max(0, s.got-s.sent), -1, clock
+	}
+	switch {
+	case clock == probe.ClockUser && f.path.stamped:
+		return elapsed, -1, clock // one stamp went missing; its path has the better clock
+	case elapsed < 0 || s.responder < 0 || s.responder > elapsed:
+		l.stats.add(countBadStamps)
+		return max(0, elapsed), -1, clock
+	}
+	return elapsed, elapsed - s.responder, clock
+}
+
+// take keeps what the packets carried on arrival, and whether the path's length changed.
+func (c *flowWindow) take(f *flow, m marks) {
+	changed := func(was, is uint8) bool { return was != unknown && is != unknown && was != is }
+	if changed(f.marks.hopsForward, m.hopsForward) || changed(f.marks.hopsReverse, m.hopsReverse) {
+		c.changed = true
+	}
+	f.marks, c.marks = m, m
+}
+
+func (w *pathWindow) empty() bool {
+	for i := range w.flows {
+		if w.flows[i].rtt.Count() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// advance moves the flow's direction accounting over an answered probe.
+func (l *loop) advance(f *flow, s *slot) {
+	d, c := &f.dir, s.counters
+	d.seen += 1 + uint32(s.extra)
+	d.lead += int32(s.extra)
+	if c.kind == noCounters {
+		return
+	}
+	if c.kind != d.base.kind || d.torn || !ahead(c.tx, d.base.tx) {
+		// No base to compare with, or one that the reflector has forgotten.
+		l.giveUpAll(f)
+		if f.clean(f.tail, c) {
+			d.rebase(c, f.tail)
+		} else {
+			d.torn = true
+		}
+		return
+	}
+	if !ahead(c.tx, d.maxTx) && c.tx != d.maxTx {
+		return
+	}
+	d.maxTx = c.tx
+	if d.total == 0 && c.tx-d.base.tx == d.seen && c.rx-d.base.rx == d.seen+d.refused {
+		d.rebase(c, f.tail)
+		return
+	}
+	if !f.clean(f.tail, c) {
+		return
+	}
+	v, ok := d.decide(c, 0)
+	if ok {
+		l.spend(f, v)
+	} else {
+		l.giveUpAll(f)
+	}
+	d.rebase(c, f.tail)
+	// What contradicts the probes before may belong to one behind: the gap up to
+	// the next clean reply is not split either.
+	d.torn = d.torn || !ok
+}
+
+// clean says whether no probe after seq was answered before counters c.
+func (f *flow) clean(seq uint32, c counters) bool {
+	for n := seq + 1; n != f.next; n++ {
+		if s := f.slot(n); s.state == slotAnswered && s.counters.kind == c.kind && !ahead(s.counters.tx, c.tx) {
+			return false
+		}
+	}
+	return true
+}
+
+// closeWindow decides what can be decided of the flow's losses in span num, by
+// replies to later probes if there are any, and gives up the rest as unsplit.
+func (l *loop) closeWindow(f *flow, num uint32) {
+	if f.dir.total > 0 {
+		l.lookAhead(f)
+	}
+	l.giveUp(f, f.dir.giveUp(num))
+}
+
+// lookAhead judges pending losses by the first clean reply among the probes
+// that are not yet settled, as long as nothing between is still missing.
+func (l *loop) lookAhead(f *flow) {
+	maxTx, extra := f.dir.maxTx, uint32(0)
+	for seq := f.tail; seq != f.next; seq++ {
+		s := f.slot(seq)
+		switch s.state {
+		case slotWaiting:
+			return
+		case slotAnswered:
+			extra += 1 + uint32(s.extra)
+			if s.counters.kind == noCounters || !ahead(s.counters.tx, maxTx) {
+				continue
+			}
+			maxTx = s.counters.tx
+			if !f.clean(seq, s.counters) {
+				continue
+			}
+			if v, ok := f.dir.decide(s.counters, extra); ok {
+				l.spend(f, v)
+			}
+			return
+		}
+	}
+}
+
+func (l *loop) spend(f *flow, v verdict) {
+	f.dir.spend(v, func(win uint32, v verdict) {
+		c := &f.path.window(win).flows[f.index]
+		c.LostForward += uint64(v.forward)
+		c.LostReverse += uint64(v.reverse)
+		c.Lost += uint64(v.forward) + uint64(v.reverse)
+		c.Refused += uint64(v.refused)
+	})
+}
+
+func (l *loop) giveUp(f *flow, p pendingLoss) {
+	if p.n > 0 {
+		c := &f.path.window(p.win).flows[f.index]
+		c.LostUnsplit += uint64(p.n)
+		c.Lost += uint64(p.n)
+	}
+}
+
+func (l *loop) giveUpAll(f *flow) {
+	for i := range f.dir.pending {
+		if p := f.dir.pending[i]; p.n > 0 {
+			l.giveUp(f, f.dir.giveUp(p.win))
+		}
+	}
+	f.dir.torn = false
+}

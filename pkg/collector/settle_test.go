@@ -1,0 +1,150 @@
+package collector
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// testFlow is a flow of a loop without sockets: one probe a millisecond, all in window 0.
+func testFlow(slots int) (*loop, *flow) {
+	p := &path{flows: make([]flow, 1), target: &probe.Target{}}
+	f := &p.flows[0]
+	*f = flow{path: p, sock: &socket{fd: -1}, lastRTT: -1, marks: noMarks, slots: make([]slot, slots)}
+	l := &loop{timeout: 1e9, late: 2e9, clock: &fakeClock{}}
+	l.spans.begin(1e18, 1)
+	return l, f
+}
+
+func (f *flow) testSend() *slot {
+	s := f.slot(f.next)
+	at := int64(f.next)*1e6 + 1
+	*s = slot{sent: at, due: at, responder: 0, marks: noMarks}
+	f.next++
+	return s
+}
+
+// settleScript plays fates over one flow and settles it as the loop would.
+func settleScript(fates []fate) probe.Counts {
+	l, f := testFlow(len(fates) + 1)
+	var rx, tx uint32
+	var held *slot
+	answer := func(s *slot) {
+		rx++
+		tx++
+		s.state, s.counters = slotAnswered, counters{byTLV, rx, tx}
+		s.t1, s.t4 = s.sent, s.sent+1000
+	}
+	for _, do := range fates {
+		s := f.testSend()
+		was := held
+		held = nil
+		switch do {
+		case dropReverse:
+			rx++
+			tx++
+		case refuse:
+			rx++
+		case overtaken:
+			held = s
+		case deliver:
+			answer(s)
+		}
+		if was != nil {
+			answer(was)
+		}
+	}
+	if held != nil {
+		answer(held)
+	}
+	l.settle(f, maxMono)
+	l.closeWindow(f, 0)
+	return f.path.window(0).flows[0].Counts
+}
+
+func TestSplitNeedsAReplyOnEitherSide(t *testing.T) {
+	got := settleScript([]fate{dropForward, deliver, dropForward, dropReverse, deliver, dropReverse})
+	require.Equal(t, probe.Counts{Sent: 6, Received: 2, Lost: 4, LostForward: 1, LostReverse: 1, LostUnsplit: 2}, got)
+}
+
+// A window is written before its last loss is settled: the reply that decides
+// it is to a probe of the next window, not yet settled itself.
+func TestLossAtTheEndOfAWindowIsDecidedByTheNext(t *testing.T) {
+	l, f := testFlow(16)
+	fates := []fate{deliver, dropForward, dropReverse, deliver, deliver, dropForward, deliver}
+	var c counters
+	c.kind = byTLV
+	for i, do := range fates {
+		s := f.testSend()
+		if i >= 3 {
+			s.win = 1
+		}
+		if do != dropForward {
+			c.rx++
+			c.tx++
+		}
+		if do == deliver {
+			s.state, s.counters, s.t1, s.t4 = slotAnswered, c, s.sent, s.sent+1
+		}
+	}
+	l.settle(f, f.slot(2).sent+l.late)
+	require.EqualValues(t, 3, f.tail)
+	l.closeWindow(f, 0)
+	require.Equal(t, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostForward: 1, LostReverse: 1}, f.path.window(0).flows[0].Counts)
+	l.settle(f, maxMono)
+	l.closeWindow(f, 1)
+	require.Equal(t, probe.Counts{Sent: 4, Received: 3, Lost: 1, LostForward: 1}, f.path.window(1).flows[0].Counts)
+}
+
+// A reflector that restarts counts from 0 again.
+func TestRestartedReflectorStartsANewBaseline(t *testing.T) {
+	l, f := testFlow(16)
+	for _, c := range []counters{{byTLV, 90, 80}, {byTLV, 91, 81}, {}, {byTLV, 1, 1}, {}, {byTLV, 2, 2}, {}, {byTLV, 4, 4}} {
+		s := f.testSend()
+		if c.kind == byTLV {
+			s.state, s.counters, s.t1, s.t4 = slotAnswered, c, s.sent, s.sent+1
+		}
+	}
+	l.settle(f, maxMono)
+	l.closeWindow(f, 0)
+	require.Equal(t, probe.Counts{Sent: 8, Received: 5, Lost: 3, LostForward: 1, LostReverse: 1, LostUnsplit: 1},
+		f.path.window(0).flows[0].Counts)
+}
+
+// A stateless reflector copies the sender's number: that must not look like loss
+// by direction. One number that differs proves it counts.
+func TestSplitWithoutTLVNeedsProofOfState(t *testing.T) {
+	for _, proved := range []bool{false, true} {
+		l, f := testFlow(16)
+		f.dir.proved = proved
+		for _, tx := range []uint32{1, 0, 2, 0, 4} {
+			s := f.testSend()
+			if tx > 0 {
+				s.state, s.counters, s.t1, s.t4 = slotAnswered, counters{byNumber, tx, tx}, s.sent, s.sent+1
+			}
+		}
+		l.settle(f, maxMono)
+		l.closeWindow(f, 0)
+		want := probe.Counts{Sent: 5, Received: 3, Lost: 2, LostUnsplit: 2}
+		if proved {
+			want = probe.Counts{Sent: 5, Received: 3, Lost: 2, LostForward: 1, LostReverse: 1}
+		}
+		require.Equal(t, want, f.path.window(0).flows[0].Counts, "proved %v", proved)
+	}
+}
+
+func TestLossOverManyWindowsIsGivenUpOldestFirst(t *testing.T) {
+	l, f := testFlow(16)
+	for i := range 8 {
+		f.testSend().win = uint32(i)
+	}
+	l.settle(f, maxMono)
+	var sum probe.Counts
+	for i := range uint32(8) {
+		l.closeWindow(f, i)
+		sum.Add(&f.path.window(i).flows[0].Counts)
+	}
+	require.Equal(t, probe.Counts{Sent: 8, Lost: 8, LostUnsplit: 8}, sum)
+}

@@ -1,0 +1,108 @@
+package collector
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llama-agent/llama-agent/internal/sock"
+)
+
+// A socket holds one source port of one family; all flows that leave from that
+// port share it.
+type socket struct {
+	key     socketKey
+	id      uint32 // in the map of flows
+	fd      int    // -1 if it could not be opened
+	err     error  // why not
+	port    uint16
+	flows   int // that use it
+	drops   uint32
+	unspent uint32 // drops that no missing probe accounts for yet
+}
+
+// socketKey: with port 0 the kernel chooses, a port for each index.
+type socketKey struct {
+	v6    bool
+	port  uint16
+	index int
+}
+
+// Buffers are limits, not allocations. Replies and transmit stamps share the
+// first; 4 MiB hold some 5,000 of them.
+const (
+	recvBuffer = 4 << 20
+	sendBuffer = 1 << 20
+)
+
+func (l *loop) openSocket(key socketKey) *socket {
+	bind := netip.IPv4Unspecified()
+	if key.v6 {
+		bind = netip.IPv6Unspecified()
+	}
+	if l.source.IsValid() && l.source.Is6() == key.v6 {
+		bind = l.source
+	}
+	l.socketID++
+	s := &socket{key: key, id: l.socketID, port: key.port}
+	s.fd, s.err = sock.Open(sock.Options{
+		Bind: netip.AddrPortFrom(bind, key.port), Device: l.device, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
+		TxStamps: true, RecvErr: true, DontFragment: true,
+	})
+	if s.err == nil {
+		s.err = s.watch(l.epoll)
+	}
+	if s.err != nil {
+		l.log.Error("source port not usable", "port", key.port, "error", s.err)
+		s.close()
+		return s
+	}
+	l.byFD[int32(s.fd)] = s
+	return s
+}
+
+func (s *socket) watch(epoll int) error {
+	sa, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return fmt.Errorf("read bound address: %w", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		s.port = uint16(sa.Port)
+	case *unix.SockaddrInet6:
+		s.port = uint16(sa.Port)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLERR, Fd: int32(s.fd)}
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, s.fd, &ev); err != nil {
+		return fmt.Errorf("watch socket: %w", err)
+	}
+	return nil
+}
+
+func (s *socket) close() {
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd)
+		s.fd = -1
+	}
+}
+
+// claimDrop says whether the kernel dropped a datagram at this socket that no
+// other missing probe has claimed. Which datagram it was cannot be known, so
+// local_drop of the socket mode is an upper bound: our own drops never count as
+// the network's loss.
+func (s *socket) claimDrop(st *stats) bool {
+	if s.fd < 0 {
+		return false
+	}
+	if s.unspent == 0 {
+		n, err := sock.Drops(s.fd)
+		if err != nil || n == s.drops {
+			return false
+		}
+		st[countSocketDrops].Add(uint64(n - s.drops))
+		s.unspent, s.drops = n-s.drops, n
+	}
+	s.unspent--
+	return true
+}

@@ -1,0 +1,100 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// A span is one window of the clock: probes sent in it count in it.
+type span struct {
+	num                uint32
+	startMono, endMono int64     // endMono is maxMono while no end is set
+	start, label       time.Time // label: the time of its lines
+}
+
+const maxMono = int64(1)<<62 - 1
+
+// A pathWindow counts one path in one span; the loop fills it, then the reporter owns it.
+type pathWindow struct {
+	num       uint32
+	path      *path
+	clock     probe.Clock
+	notSent   [numReasons]uint64
+	responder probe.Hist
+	sendLate  probe.Hist
+	jitter    probe.Opt
+	flows     []flowWindow
+}
+
+type flowWindow struct {
+	probe.Counts
+	rtt     probe.Hist
+	marks   marks
+	changed bool // a hop count differs from the one before
+}
+
+// window returns the path's counts for span num, which it opens if need be.
+func (p *path) window(num uint32) *pathWindow {
+	for _, w := range p.windows {
+		if w.num == num {
+			return w
+		}
+	}
+	w := &pathWindow{num: num, path: p, clock: probe.ClockSocket, flows: make([]flowWindow, len(p.flows))}
+	for i := range w.flows {
+		w.flows[i].marks = noMarks
+	}
+	p.windows = append(p.windows, w)
+	return w
+}
+
+// takeWindow removes and returns the path's counts for span num; nil if it has none.
+func (p *path) takeWindow(num uint32) *pathWindow {
+	for i, w := range p.windows {
+		if w.num == num {
+			p.windows = append(p.windows[:i], p.windows[i+1:]...)
+			return w
+		}
+	}
+	return nil
+}
+
+// spans follows the clock: one open span, and those that wait for their last
+// probe to be forgotten.
+type spans struct {
+	length time.Duration // 0: one span from start to stop
+	all    []span        // ascending; the last one is open
+	back   time.Duration // ns: how often the clock stepped back
+}
+
+func (s *spans) open() *span { return &s.all[len(s.all)-1] }
+
+// begin opens the span that wall and mono fall in.
+func (s *spans) begin(wall, mono int64) {
+	now := time.Unix(0, wall)
+	sp := span{startMono: mono, endMono: maxMono, start: now}
+	if n := len(s.all); n > 0 {
+		sp.num = s.all[n-1].num + 1
+	}
+	if s.length > 0 {
+		// Aligned to the zero time, as InfluxDB's GROUP BY time() is to the epoch:
+		// both fall on whole seconds, minutes, hours and days of UTC.
+		end := now.Truncate(s.length).Add(s.length)
+		sp.endMono = mono + int64(end.Sub(now))
+		sp.label = s.unique(end)
+	}
+	s.all = append(s.all, sp)
+}
+
+// cut ends the open span ahead of its time: at a clock step, or at the stop. Its
+// label is then not aligned, so that it differs from the one that a restarted
+// agent gives to the rest of the window.
+func (s *spans) cut(wall, mono int64) {
+	sp := s.open()
+	sp.endMono, sp.label = mono, s.unique(time.Unix(0, wall))
+}
+
+// unique moves a label by a nanosecond for each time the clock stepped back, so
+// that hours that come twice give points that do not share a time.
+func (s *spans) unique(t time.Time) time.Time { return t.Add(s.back) }
