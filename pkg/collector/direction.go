@@ -15,14 +15,15 @@ package collector
 // Reordering bends this unless b is clean: its tx above all before it, and no
 // later probe answered before it. Until a clean reply comes, nothing is decided.
 type direction struct {
-	base    counters // of the last clean reply; kind noCounters: none yet
-	maxTx   uint32   // highest tx settled since the base
-	seen    uint32   // replies settled since the base; decided reverse losses count too
-	refused uint32   // refused probes already decided since the base
-	torn    bool     // something since the base was given up as unsplit: only rebase
-	lead    int32    // rx beyond the probes sent, at the base; 0 or less in a session of our own
-	suspect bool     // the last clean reply was above lead
-	proved  bool     // a reply number differed from the sender's: the reflector counts
+	base    counters    // of the last clean reply; kind noCounters: none yet
+	kind    counterKind // of the session's replies so far
+	maxTx   uint32      // highest tx settled
+	seen    uint32      // replies settled since the base; decided reverse losses count too
+	refused uint32      // refused probes already decided since the base
+	torn    bool        // something since the base was given up as unsplit: only rebase
+	lead    int32       // rx beyond the probes sent, at the base; 0 or less in a session of our own
+	suspect bool        // the last clean reply was above lead
+	proved  bool        // a reply number differed from the sender's: the reflector counts
 	pending [4]pendingLoss
 	total   uint32 // sum of pending
 }
@@ -125,7 +126,7 @@ func (d *direction) spend(v verdict, each func(win uint32, v verdict)) {
 // duplicate's answer was lost. The first does not last; the others do, and are
 // taken for the measure from the second time on.
 func (d *direction) rebase(c counters, seq uint32) {
-	d.base, d.maxTx = c, c.tx
+	d.base = c
 	d.seen, d.refused = 0, 0
 	lead := int32(c.rx - (seq + 1))
 	switch {

@@ -56,6 +56,16 @@ func TestDirectionNeverBlamesTheWrongSide(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 100).Draw(rt, "probes")
 		fates := rapid.SliceOfN(rapid.SampledFrom([]fate{deliver, deliver, deliver, dropForward, dropReverse, refuse, overtaken}), n, n).Draw(rt, "fates")
+		// A lost probe that overtook another one raises the count before its turn.
+		// Once is found out; time after time it is the same as an older session.
+		for i, seen := 1, false; i < n; i++ {
+			if fates[i-1] == overtaken && fates[i] != deliver {
+				if seen {
+					fates[i] = deliver
+				}
+				seen = true
+			}
+		}
 		got := settleScript(fates)
 		var want [numFates]uint64
 		for _, f := range fates {

@@ -131,20 +131,22 @@ func (l *loop) advance(f *flow, s *slot) {
 	if c.kind == noCounters {
 		return
 	}
-	if c.kind != d.base.kind || d.torn || !ahead(c.tx, d.base.tx) {
-		// No base to compare with, or one that the reflector has forgotten.
+	if c.kind != d.kind || int64(int32(d.maxTx-c.tx)) > int64(len(f.slots)) {
+		// The reflector has forgotten the session: reordering does not reach that far.
 		l.giveUpAll(f)
-		if f.clean(f.tail, c) {
-			d.rebase(c, f.tail)
-		} else {
-			d.torn = true
-		}
-		return
+		*d = direction{kind: c.kind, maxTx: c.tx, proved: d.proved}
 	}
-	if !ahead(c.tx, d.maxTx) && c.tx != d.maxTx {
+	if ahead(d.maxTx, c.tx) {
 		return
 	}
 	d.maxTx = c.tx
+	if d.base.kind == noCounters || d.torn {
+		l.giveUpAll(f)
+		if d.torn = true; f.clean(f.tail, c) {
+			d.rebase(c, f.tail)
+		}
+		return
+	}
 	if d.total == 0 && c.tx-d.base.tx == d.seen && c.rx-d.base.rx == d.seen+d.refused {
 		d.rebase(c, f.tail)
 		return
@@ -164,10 +166,15 @@ func (l *loop) advance(f *flow, s *slot) {
 	d.torn = d.torn || !ok
 }
 
-// clean says whether no probe after seq was answered before counters c.
+// clean says whether no probe after seq was answered before counters c. Numbers
+// further back than reordering reaches are those of a session begun anew.
 func (f *flow) clean(seq uint32, c counters) bool {
 	for n := seq + 1; n != f.next; n++ {
-		if s := f.slot(n); s.state == slotAnswered && s.counters.kind == c.kind && !ahead(s.counters.tx, c.tx) {
+		s := f.slot(n)
+		if s.state != slotAnswered || s.counters.kind != c.kind {
+			continue
+		}
+		if back := int32(c.tx - s.counters.tx); back >= 0 && int(back) <= len(f.slots) {
 			return false
 		}
 	}
