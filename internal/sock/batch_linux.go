@@ -70,19 +70,29 @@ func (b *Batch) Recv(fd, flags int) (int, unix.Errno) {
 // Send sends datagrams from to to-1 without blocking, and returns how many left.
 // The errno belongs to datagram from+n; datagrams after it were not tried.
 func (b *Batch) Send(fd, from, to int) (n int, errno unix.Errno) {
-	for from+n < to {
-		r, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from+n])), uintptr(to-from-n), unix.MSG_DONTWAIT, 0, 0)
-		if e == unix.EINTR {
-			continue
-		}
-		if e != 0 {
-			return n, e
-		}
-		// The kernel keeps an error behind the first datagram to itself: the next
-		// call, which begins with that datagram, is told.
-		n += int(r)
+	for from+n < to && errno == 0 {
+		var r int
+		r, errno = b.SendSome(fd, from+n, to)
+		n += r
 	}
-	return n, 0
+	return n, errno
+}
+
+// SendSome is Send that may end early without an error: the kernel keeps an error
+// behind the first datagram to itself. If it was about the datagram at which it
+// ended, the next call begins with that one and is told. If it was an ICMP error
+// about an earlier one, it is in the error queue and nobody else will be told.
+func (b *Batch) SendSome(fd, from, to int) (n int, errno unix.Errno) {
+	for {
+		r, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])), uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
+		switch e {
+		case 0:
+			return int(r), 0
+		case unix.EINTR:
+		default:
+			return 0, e
+		}
+	}
 }
 
 // Buffer returns the whole buffer of datagram i.

@@ -131,15 +131,18 @@ func bindAddr(a netip.AddrPort) unix.Sockaddr {
 // Fragment switches the effect of DontFragment off or on again: while it is off,
 // what is too long for the interface leaves in fragments.
 func Fragment(fd int, v6, on bool) error {
-	level, name, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-	if v6 {
-		// Of IPv6 DONTFRAG decides alone; the path MTU stays out of it.
-		level, name, value = unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1
-	}
+	discover, dontFrag := unix.IP_PMTUDISC_PROBE, 1
 	if on {
-		value = 0 // IP_PMTUDISC_DONT
+		discover, dontFrag = unix.IP_PMTUDISC_DONT, 0 // of the same values in IPv6
 	}
-	if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
+	level, name := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
+	if v6 {
+		level, name = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+		if err := unix.SetsockoptInt(fd, level, unix.IPV6_DONTFRAG, dontFrag); err != nil {
+			return fmt.Errorf("set socket option IPV6_DONTFRAG: %w", err)
+		}
+	}
+	if err := unix.SetsockoptInt(fd, level, name, discover); err != nil {
 		return fmt.Errorf("switch fragmentation: %w", err)
 	}
 	return nil

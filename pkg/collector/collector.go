@@ -125,6 +125,9 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	if namesToo {
 		c.logChanges(before, states)
 	}
+	if c.options.Resolved != nil {
+		c.options.Resolved(states)
+	}
 	synchronized, errNs := sock.ClockError()
 	c.loop.plan.Store(&resolvedPlan{
 		Plan: plan, endpoints: endpoints, complete: namesToo,

@@ -25,7 +25,7 @@ type loop struct {
 	spans    spans
 	timeout  int64 // ns
 	late     int64 // ns
-	source   netip.Addr
+	sources  []netip.Addr
 	device   string
 	counted  bool // Options.Count is set
 	count    int
@@ -70,7 +70,7 @@ const (
 
 func newLoop(o *Options, c clock) (l *loop, err error) {
 	l = &loop{
-		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), source: o.Source, device: o.Device,
+		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources, device: o.Device,
 		observe: o.Observe, counted: o.Count > 0, count: o.Count, log: o.Log,
 		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
 		in: sock.NewBatch(batchSize, max(2048, o.Plan.Size)), errs: sock.NewBatch(batchSize, 256),

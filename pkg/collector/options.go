@@ -29,7 +29,7 @@ type Options struct {
 	Plan    Plan
 	Timing  probe.Timing
 	Family  Family
-	Source  netip.Addr            // probes leave from this address; invalid: the kernel chooses
+	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
 	Device  string                // VRF or interface that the sockets are bound to; "" for none
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
 	Self    bool                  // probe targets that are this host (ping, loopback)
@@ -37,6 +37,9 @@ type Options struct {
 	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss
 	// Emit receives each window once, in order, from one goroutine.
 	Emit func(*probe.Window)
+	// Resolved, if set, is told what is known of all targets whenever they were
+	// looked up.
+	Resolved func([]TargetState)
 	// Observe, if set, is told of each first reply as it is read, by the goroutine
 	// that sends: it must return at once.
 	Observe func(Answer)

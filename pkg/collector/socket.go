@@ -41,8 +41,10 @@ func (l *loop) openSocket(key socketKey) *socket {
 	if key.v6 {
 		bind = netip.IPv6Unspecified()
 	}
-	if l.source.IsValid() && l.source.Is6() == key.v6 {
-		bind = l.source
+	for _, a := range l.sources {
+		if a.Is6() == key.v6 {
+			bind = a
+		}
 	}
 	l.socketID++
 	s := &socket{key: key, id: l.socketID, port: key.port}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/collector"
+	"github.com/llama-agent/llama-agent/pkg/reflector"
+	"github.com/llama-agent/llama-agent/pkg/sink"
+)
+
+// An agent is the parts of `run`, joined: windows go from the collector to the
+// sinks, addresses of targets from the collector to the reflector's peers.
+type agent struct {
+	log     *slog.Logger
+	stdout  io.Writer
+	summary bool // print a table of each window (no configuration was given)
+
+	// Owned by the goroutine of run.
+	cfg        *config.Config
+	reflecting *part
+	collecting *part
+	serving    *part
+
+	mu        sync.Mutex // protects the fields below
+	reflector *reflector.Reflector
+	collector *collector.Collector
+	fanout    *sink.Fanout
+	latest    *sink.Latest
+	peers     []netip.Addr
+	policy    *config.Config
+	timing    probe.Timing
+	lastEnd   time.Time // when the last window arrived here
+}
+
+// stopWithin bounds how long sinks may deliver after the last window.
+const stopWithin = 5 * time.Second
+
+// begin starts everything that cfg asks for; on an error nothing is left running.
+func (a *agent) begin(cfg *config.Config) error {
+	a.cfg = cfg
+	err := errors.Join(a.beginSinks(cfg), a.beginReflector(cfg), a.beginAPI(cfg), a.beginCollector(cfg))
+	if err != nil {
+		return errors.Join(err, a.end())
+	}
+	return nil
+}
+
+// end stops the collector first, so that its last window is whole, and the sinks
+// last, so that it is delivered.
+func (a *agent) end() error {
+	err := errors.Join(a.collecting.stop(), a.reflecting.stop(), a.serving.stop())
+	return errors.Join(err, a.endSinks())
+}
+
+func (a *agent) beginReflector(cfg *config.Config) error {
+	if len(cfg.Reflector.Listen) == 0 {
+		return nil
+	}
+	r, err := reflector.New(reflectorOptions(cfg), a.log)
+	if err != nil {
+		return mendListen(err)
+	}
+	a.mu.Lock()
+	a.reflector, a.policy = r, cfg
+	a.mu.Unlock()
+	a.reflecting = start(r.Run)
+	a.log.Info("reflecting", "mode", "socket", "listen", r.Addrs())
+	return nil
+}
+
+func (a *agent) beginCollector(cfg *config.Config) error {
+	if len(cfg.Targets) == 0 {
+		a.log.Info("no targets: reflecting only")
+		return nil
+	}
+	o := collectorOptions(cfg)
+	o.Emit, o.Resolved, o.Log = a.window, a.resolved, a.log
+	c, err := collector.New(o)
+	if err != nil {
+		return fmt.Errorf("start collector: %w", err)
+	}
+	a.mu.Lock()
+	a.collector, a.timing, a.lastEnd = c, cfg.Probing.Timing, time.Now()
+	a.mu.Unlock()
+	a.collecting = start(c.Run)
+	a.log.Info("probing", "targets", len(cfg.Targets), "classes", len(cfg.Probing.Classes), "ports", cfg.Probing.Ports,
+		"interval", cfg.Probing.Timing.Interval, "clock", probe.ClockSocket)
+	return nil
+}
+
+// window takes one window from the collector. Nothing here waits for a sink.
+func (a *agent) window(w *probe.Window) {
+	a.mu.Lock()
+	fanout, latest := a.fanout, a.latest
+	a.lastEnd = time.Now()
+	a.mu.Unlock()
+	latest.Set(w)
+	if a.summary {
+		printWindow(a.stdout, w)
+	}
+	err := errors.Join(fanout.Window(w), fanout.Agent(&sink.AgentStats{Time: w.End, Fields: a.fields(fanout)}))
+	if err != nil {
+		a.log.Error("lines withheld", "error", err)
+	}
+}
+
+// resolved makes the targets' addresses the reflector's peers.
+func (a *agent) resolved(states []collector.TargetState) {
+	var addrs []netip.Addr
+	for _, s := range states {
+		addrs = append(addrs, s.Addresses...)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	a.mu.Lock()
+	a.peers = addrs
+	a.mu.Unlock()
+	a.updatePolicy()
+}
+
+func (a *agent) updatePolicy() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.reflector == nil {
+		return
+	}
+	if err := a.reflector.Update(policyOf(a.policy, a.peers)); err != nil {
+		a.log.Error("reflector keeps its sources", "error", err)
+	}
+}
+
+// reload makes cfg the configuration. Parts that it does not change go on
+// undisturbed; what cannot be had leaves the old part running.
+func (a *agent) reload(cfg *config.Config) error {
+	old := a.cfg
+	a.cfg = cfg
+	var errs []error
+	if !reflect.DeepEqual(old.Sinks, cfg.Sinks) || !reflect.DeepEqual(hostOf(old), hostOf(cfg)) ||
+		old.Probing.AllFlowLines != cfg.Probing.AllFlowLines {
+		before := a.fanout
+		if err := a.beginSinks(cfg); err != nil {
+			errs = append(errs, err)
+		} else {
+			errs = append(errs, closeSinks(before))
+		}
+	} else {
+		errs = append(errs, a.fanout.Reopen())
+	}
+	errs = append(errs, a.reloadReflector(old, cfg), a.reloadCollector(old, cfg))
+	if old.API != cfg.API {
+		errs = append(errs, a.serving.stop(), a.beginAPI(cfg))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *agent) reloadReflector(old, cfg *config.Config) error {
+	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Workers == cfg.Reflector.Workers
+	if same {
+		a.mu.Lock()
+		a.policy = cfg
+		a.mu.Unlock()
+		a.updatePolicy()
+		return nil
+	}
+	err := a.reflecting.stop()
+	a.mu.Lock()
+	a.reflector, a.reflecting = nil, nil
+	a.mu.Unlock()
+	if err = errors.Join(err, a.beginReflector(cfg)); err != nil {
+		// The old addresses were ours a moment ago.
+		return errors.Join(err, a.beginReflector(old))
+	}
+	a.updatePolicy()
+	return nil
+}
+
+// reloadCollector keeps sessions where only what is probed has changed.
+func (a *agent) reloadCollector(old, cfg *config.Config) error {
+	o, n := old.Probing, cfg.Probing
+	same := a.collecting != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
+		o.Family == n.Family && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
+		o.AllFlowLines == n.AllFlowLines
+	if same {
+		a.collector.Update(planOf(cfg))
+		return nil
+	}
+	err := a.collecting.stop()
+	a.mu.Lock()
+	a.collector, a.collecting = nil, nil
+	a.mu.Unlock()
+	return errors.Join(err, a.beginCollector(cfg))
+}

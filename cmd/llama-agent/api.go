@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/pkg/sink"
+)
+
+// beginAPI serves what the agent measured last.
+func (a *agent) beginAPI(cfg *config.Config) error {
+	a.serving = nil
+	if cfg.API.Listen == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", cfg.API.Listen)
+	if err != nil {
+		return fmt.Errorf("serve api: %w (choose another api.listen, or \"\" for none)", err)
+	}
+	host, _, _ := net.SplitHostPort(cfg.API.Listen) // Listen took it
+	a.mu.Lock()
+	latest := a.latest
+	a.mu.Unlock()
+	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Health: a.health, Hosts: []string{host, cfg.Host.Name}}))
+	a.serving = start(func(ctx context.Context) error {
+		context.AfterFunc(ctx, func() {
+			soon, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			if server.Shutdown(soon) != nil {
+				_ = server.Close()
+			}
+		})
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve api: %w", err)
+		}
+		return nil
+	})
+	a.log.Info("serving api", "listen", l.Addr().String())
+	return nil
+}

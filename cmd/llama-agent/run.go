@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/pkg/reflector"
+)
+
+func newRun() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run [--config FILE]",
+		Short: "Probe the configured targets and reflect the probes of others",
+		Long: `run probes every target from many source ports in every class, and reflects the
+probes of other hosts.
+
+Without --config it reflects and probes on 127.0.0.1 and ::1 only, prints a table of
+each window, and serves its API on 127.0.0.1:5000; without the right to UDP port 862
+it uses 8620.
+
+SIGHUP loads the configuration again (a wrong one is reported and changes nothing)
+and opens files anew. SIGTERM and SIGINT wait for the replies under way, write the
+last window, and end.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runAgent(cmd.Context(), file, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (YAML)")
+	return cmd
+}
+
+func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	cfg, err := loadConfig(file, log)
+	if err != nil {
+		return err
+	}
+	a := &agent{log: log, stdout: stdout, summary: file == ""}
+	if err := beginOrFallBack(a, cfg, file == ""); err != nil {
+		return err
+	}
+	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+			return a.end()
+		case <-a.failed():
+			return errors.Join(errors.New("a part of the agent ended"), a.end())
+		case <-hup:
+			reloadFrom(a, file)
+		}
+	}
+}
+
+// failed is closed when the reflector ends by itself, which it never should.
+func (a *agent) failed() <-chan struct{} {
+	if a.reflecting == nil {
+		return nil
+	}
+	return a.reflecting.done
+}
+
+func loadConfig(file string, log *slog.Logger) (*config.Config, error) {
+	if file == "" {
+		return config.Default(), nil
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("configuration is wrong:\n%w", err)
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "doubt", w.String())
+	}
+	return cfg, nil
+}
+
+// beginOrFallBack uses port 8620 for itself and its targets where nothing was
+// configured and port 862 is not allowed.
+func beginOrFallBack(a *agent, cfg *config.Config, mayFallBack bool) error {
+	err := a.begin(cfg)
+	if err == nil || !mayFallBack || !errors.Is(err, reflector.ErrPermission) && !errors.Is(err, reflector.ErrInUse) {
+		return err
+	}
+	const fallback = 8620
+	a.log.Warn("port 862 is not to be had: reflecting and probing on 8620", "error", err)
+	for i, l := range cfg.Reflector.Listen {
+		cfg.Reflector.Listen[i] = netipPort(l, fallback)
+	}
+	for i := range cfg.Targets {
+		cfg.Targets[i].Port = fallback
+	}
+	return a.begin(cfg)
+}
+
+func reloadFrom(a *agent, file string) {
+	if file == "" {
+		a.log.Info("nothing to load again: no configuration file")
+		return
+	}
+	cfg, err := loadConfig(file, a.log)
+	if err != nil {
+		a.log.Error("configuration kept as it was", "error", err)
+		return
+	}
+	if err := a.reload(cfg); err != nil {
+		a.log.Error("configuration loaded in part", "error", err)
+		return
+	}
+	a.log.Info("configuration loaded", "targets", len(cfg.Targets))
+}

@@ -1,0 +1,218 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// finding takes one thing found: where it may be shown, the likeliest place
+// first, and what it depends on.
+type finding func(warn bool, text string, paths ...string)
+
+func (f finding) error(paths []string, format string, args ...any) {
+	f(false, fmt.Sprintf(format, args...), paths...)
+}
+
+func (f finding) warn(paths []string, format string, args ...any) {
+	f(true, fmt.Sprintf(format, args...), paths...)
+}
+
+func at(paths ...string) []string { return paths }
+
+// oldPort is where the LLAMA of old reflects; nothing that claims to come from
+// there is answered.
+const oldPort = 8100
+
+// check judges values that depend on each other.
+func (c *Config) check(e env, report finding) {
+	c.checkTiming(report)
+	c.checkSourcePorts(e, report)
+	c.checkPortCount(report)
+	c.checkRates(report)
+	c.checkSource(report)
+	c.checkTargets(e, report)
+}
+
+func (c *Config) checkTiming(report finding) {
+	t := c.Probing.Timing
+	if t.Late <= t.Timeout {
+		report.error(at("probing.late", "probing.timeout"),
+			"late (%s) must be longer than timeout (%s)", short(t.Late), short(t.Timeout))
+	}
+	if t.Window > 0 && day%t.Window != 0 {
+		below, above := divisors(t.Window)
+		report.error(at("probing.window"), "%s does not divide a day: %s or %s would",
+			short(t.Window), short(below), short(above))
+	}
+}
+
+// divisors is the whole seconds next to w that divide a day.
+func divisors(w time.Duration) (below, above time.Duration) {
+	below = max(w.Truncate(time.Second), time.Second)
+	for below > time.Second && day%below != 0 {
+		below -= time.Second
+	}
+	above = below + time.Second
+	for above < day && (above < w || day%above != 0) {
+		above += time.Second
+	}
+	return below, above
+}
+
+func (c *Config) checkSourcePorts(e env, report finding) {
+	const path = "probing.source_ports"
+	r := c.Probing.SourcePorts
+	var told []uint16
+	for _, l := range c.Reflector.Listen {
+		if r.Contains(l.Port()) && !slices.Contains(told, l.Port()) {
+			told = append(told, l.Port())
+			report.error(at(path, "reflector.listen"),
+				"%s contains the reflector's port %d, which no probe may leave from", r, l.Port())
+		}
+	}
+	if r.Contains(oldPort) && !slices.Contains(told, oldPort) {
+		report.error(at(path), "%s contains %d, which reflectors refuse as a source port", r, oldPort)
+	}
+	if r.Overlaps(e.ephemeral) {
+		report.warn(at(path), "%s overlaps this host's ephemeral ports %s: other programs may hold some of them", r, e.ephemeral)
+	}
+}
+
+func (c *Config) checkPortCount(report finding) {
+	p := &c.Probing
+	if have := p.SourcePorts.Size(); p.Ports > have {
+		report.error(at("probing.ports", "probing.source_ports"),
+			"%d ports, and source_ports %s has %d", p.Ports, p.SourcePorts, have)
+		return
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		if need := p.Ports * len(p.Classes); !t.SSID && need > p.SourcePorts.Size() {
+			path := targetPath(t)
+			report.error(at(path+".ssid", path, "probing.ports", "probing.source_ports", "probing.classes"),
+				"without SSID each class takes ports of its own: %d ports x %d classes = %d, and source_ports %s has %d",
+				p.Ports, len(p.Classes), need, p.SourcePorts, p.SourcePorts.Size())
+		}
+	}
+}
+
+// flows is how many flows a target makes. A name may have addresses of both families.
+func (p *Probing) flows(t *probe.Target) int {
+	n := p.Ports * len(p.Classes)
+	if p.Family == FamilyBoth && !literal(t.Address).IsValid() {
+		n *= 2
+	}
+	return n
+}
+
+func (c *Config) checkRates(report finding) {
+	p := &c.Probing
+	all, most := 0, 0
+	for i := range c.Targets {
+		n := p.flows(&c.Targets[i])
+		all, most = all+n, max(most, n)
+	}
+	deps := []string{"probing.interval", "probing.ports", "probing.classes", "probing.family", "targets"}
+	if !fits(most, p.Timing.Interval, p.MaxRatePerTarget) {
+		report.error(append(at("probing.max_rate_per_target"), deps...), "%s",
+			p.wouldFit("a target", "max_rate_per_target", most, p.MaxRatePerTarget))
+	}
+	if !fits(all, p.Timing.Interval, p.MaxRate) {
+		report.error(append(at("probing.max_rate"), deps...), "%s",
+			p.wouldFit("all targets", "max_rate", all, p.MaxRate))
+	}
+}
+
+// fits tells whether flows probes every interval are at most rate a second.
+// float64 is exact here as long as it matters: up to 2^53 on both sides.
+func fits(flows int, interval time.Duration, rate int) bool {
+	return float64(flows)*float64(time.Second) <= float64(rate)*float64(interval)
+}
+
+// wouldFit says what would bring flows probes every interval below a rate.
+func (p *Probing) wouldFit(who, key string, flows, rate int) string {
+	perSecond := math.Ceil(float64(flows) / p.Timing.Interval.Seconds())
+	text := fmt.Sprintf("%s with %d flows, a probe every %s each: %.0f probes/s, above %s: %d; what would fit: ",
+		who, flows, short(p.Timing.Interval), perSecond, key, rate)
+	var mends []string
+	ms := math.Ceil(float64(flows) * 1000 / float64(rate))
+	if ms <= float64(maxInterval/time.Millisecond) {
+		mends = append(mends, "interval: "+short(time.Duration(ms)*time.Millisecond))
+	}
+	perPort := flows / p.Ports
+	if ports := int(float64(rate) * p.Timing.Interval.Seconds() / float64(perPort)); ports >= 1 {
+		mends = append(mends, fmt.Sprintf("ports: %d", ports))
+	}
+	if perSecond <= maxRate {
+		mends = append(mends, fmt.Sprintf("%s: %.0f", key, perSecond))
+	}
+	if len(mends) == 0 {
+		return text + "fewer targets"
+	}
+	return text + strings.Join(mends, ", or ")
+}
+
+func (c *Config) checkSource(report finding) {
+	for _, a := range c.Probing.Source {
+		if !c.Probing.Family.takes(a) {
+			report.error(at("probing.source", "probing.family"), "%s is not of family %s", a, c.Probing.Family)
+		}
+	}
+}
+
+func (f Family) takes(a netip.Addr) bool {
+	return !(f == Family4 && !a.Is4() || f == Family6 && a.Is4())
+}
+
+func (c *Config) checkTargets(e env, report finding) {
+	type place struct {
+		address string
+		port    uint16
+	}
+	first := make(map[place]string, len(c.Targets))
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		path := targetPath(t)
+		where := at(path+".address", path)
+		key := place{strings.ToLower(strings.TrimSuffix(t.Address, ".")), t.Port}
+		a := literal(t.Address)
+		if a.IsValid() {
+			key.address = a.String()
+			c.checkLiteral(e, report, a, where)
+		}
+		if name, again := first[key]; again {
+			report.error(append(where, path+".port"), "%s port %d is the target %s already: remove one", show(t.Address), t.Port, show(name))
+		} else {
+			first[key] = t.Name
+		}
+		if c.Probing.SourcePorts.Contains(t.Port) {
+			report.warn(at(path+".port", path, "probing.source_ports"),
+				"%d is one of source_ports %s: its reflector refuses probes from that port", t.Port, c.Probing.SourcePorts)
+		}
+	}
+}
+
+// checkLiteral judges a target that needs no resolution. Whether a prefix is
+// connected changes with the interfaces: that gives a warning and no error.
+func (c *Config) checkLiteral(e env, report finding, a netip.Addr, where []string) {
+	p := &c.Probing
+	if !p.Family.takes(a) {
+		report.error(append(where, "probing.family"), "%s is not of probing.family %s", a, p.Family)
+	}
+	where = append(slices.Clip(where), "probing.allow")
+	switch {
+	case p.Allow.Contains(a):
+	case !p.Allow.Connected:
+		report.error(where, "%s is outside probing.allow: add its prefix there", a)
+	case !containsAddr(e.connected, a):
+		report.warn(where, "%s is outside probing.allow, and is probed only while it is directly connected: add its prefix there", a)
+	}
+}
+
+func targetPath(t *probe.Target) string { return "targets." + keyText(t.Name) }

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+// Config is a whole configuration, every default filled in.
+type Config struct {
+	Host      probe.Host
+	Datapath  Datapath
+	Reflector Reflector
+	Classes   []probe.Class // those defined, in the file's order
+	Probing   Probing
+	Targets   []probe.Target // in the file's order
+	Sinks     []Sink
+	API       API
+
+	Warnings []Problem // what is allowed and probably not meant
+}
+
+// Datapath says where packets are stamped and answered.
+type Datapath struct {
+	Mode       string   // auto, native, tc, generic or socket
+	Interfaces []string // empty: those of the default routes and of the routes to targets
+	ResetLink  bool     // native XDP may reset a link
+	NICStamps  bool     // use the clocks of NICs
+	Lease      time.Duration
+	Pin        string // folder in a bpffs
+}
+
+// Reflector is the Session-Reflector.
+type Reflector struct {
+	Listen        []netip.AddrPort // an invalid address: all, of both families; empty: no reflector
+	Allow         Allow
+	Peers         []netip.Prefix // beside the targets
+	RatePeers     int            // packets/s a peer
+	RateStrangers int            // packets/s a stranger
+	TWAMPLight    bool           // answer requests of 14 to 43 octets
+	Allow862      bool           // answer source port 862, which routers use
+	Workers       int            // 0: one a core
+	Auth          []AuthRule     // the first that matches counts; what matches none is unauthenticated
+}
+
+// AuthRule says what must be authenticated (RFC 8762 section 4.4), and how.
+type AuthRule struct {
+	Prefix netip.Prefix // of the sender; invalid: any
+	SSID   uint16       // 0: any
+	Key    []byte       // for HMAC-SHA-256
+}
+
+// Family says which addresses of a target are probed.
+type Family string
+
+// The values of Family.
+const (
+	FamilyAny  Family = "any" // the first one of the answer
+	Family4    Family = "4"
+	Family6    Family = "6"
+	FamilyBoth Family = "both" // one of each
+)
+
+// Probing says what is sent.
+type Probing struct {
+	Classes          []probe.Class // the one with index i has SSID i+1
+	Ports            int           // source ports, thus flows, a target and class
+	SourcePorts      PortRange
+	Timing           probe.Timing
+	MaxRate          int // probes/s
+	MaxRatePerTarget int // probes/s
+	Allow            Allow
+	Source           []netip.Addr // at most one a family; empty: by the route
+	Family           Family
+	AllFlowLines     bool // llama_flow for all flows; false: for those with loss
+}
+
+// API is the HTTP server.
+type API struct {
+	Listen string // "": no server
+}
+
+// DefaultPort is STAMP's (RFC 8762 section 4).
+const DefaultPort = 862
+
+// Default is what the agent does without a file: it reflects and probes on
+// 127.0.0.1 and ::1 only.
+func Default() *Config {
+	c := base()
+	c.Host.Name = "localhost"
+	if name, err := os.Hostname(); err == nil && checkText(name) == nil {
+		c.Host.Name = name
+	}
+	c.Reflector.Listen = nil
+	for _, a := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+		c.Reflector.Listen = append(c.Reflector.Listen, netip.AddrPortFrom(a, DefaultPort))
+		c.Targets = append(c.Targets, newTarget(a.String()))
+	}
+	return c
+}
+
+// base is what an empty file says, but for the host's name.
+func base() *Config {
+	be := probe.Class{Name: "be", DSCP: 0}
+	return &Config{
+		Datapath: Datapath{Mode: "auto", Lease: time.Minute, Pin: "/sys/fs/bpf/llama"},
+		Reflector: Reflector{
+			Listen:        []netip.AddrPort{netip.AddrPortFrom(netip.Addr{}, DefaultPort)},
+			Allow:         defaultAllow(),
+			RatePeers:     100_000,
+			RateStrangers: 1_000,
+		},
+		Classes: []probe.Class{be, {Name: "ef", DSCP: 46}},
+		Probing: Probing{
+			Classes:     []probe.Class{be},
+			Ports:       32,
+			SourcePorts: PortRange{20000, 24095},
+			Timing: probe.Timing{
+				Interval: time.Second,
+				Timeout:  500 * time.Millisecond,
+				Late:     2 * time.Second,
+				Window:   10 * time.Second,
+			},
+			MaxRate:          20_000,
+			MaxRatePerTarget: 1_000,
+			Allow:            defaultAllow(),
+			Family:           FamilyAny,
+		},
+		API: API{Listen: "127.0.0.1:5000"},
+	}
+}
+
+func newTarget(name string) probe.Target {
+	return probe.Target{Name: name, Address: name, Port: DefaultPort, TLV: true, SSID: true}
+}

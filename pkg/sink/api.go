@@ -1,0 +1,88 @@
+package sink
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// Handlers is what the API serves.
+type Handlers struct {
+	Latest *Latest
+	// Health returns the reasons why the agent is not well; none: it is. It may be
+	// called at any time. nil: always well.
+	Health func() []string
+	// Hosts are the names by which the API may be called, beside IP literals and
+	// localhost: the listen host and what is configured.
+	Hosts []string
+}
+
+// API returns the agent's read-only HTTP API:
+//
+//	/status      ok, as LLAMA's collector
+//	/influxdata  the last window in the form of LLAMA's collector
+//	/latency     the same in the form of the first, Python LLAMA
+//	/healthz     200 or 503, with reasons
+func API(h Handlers) http.Handler {
+	if h.Health == nil {
+		h.Health = func() []string { return nil }
+	}
+	if h.Latest == nil {
+		h.Latest = &Latest{}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(rw, "ok") // the client may be gone: nothing to do about it
+	})
+	mux.HandleFunc("/influxdata", jsonHandler(h.Latest.Influx))
+	mux.HandleFunc("/latency", jsonHandler(h.Latest.Latency))
+	mux.HandleFunc("/healthz", func(rw http.ResponseWriter, _ *http.Request) { healthz(rw, h.Health()) })
+	return guard(newHostSet(h.Hosts), mux)
+}
+
+// NewServer returns an HTTP server for an API, with every wait and size bounded.
+func NewServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+func jsonHandler(get func() ([]byte, error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, _ *http.Request) {
+		body, err := get()
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		writeJSON(rw, http.StatusOK, body)
+	}
+}
+
+func healthz(rw http.ResponseWriter, reasons []string) {
+	answer := struct {
+		Status  string   `json:"status"`
+		Reasons []string `json:"reasons"`
+	}{"ok", []string{}}
+	code := http.StatusOK
+	if len(reasons) > 0 {
+		answer.Status, answer.Reasons, code = "unhealthy", reasons, http.StatusServiceUnavailable
+	}
+	body, err := encodeJSON(answer)
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeJSON(rw, code, body)
+}
+
+func writeJSON(rw http.ResponseWriter, code int, body []byte) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(code)
+	_, _ = rw.Write(body) // the client may be gone: nothing to do about it
+}
