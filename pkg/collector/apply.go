@@ -41,7 +41,7 @@ func (l *loop) apply(p *resolvedPlan) {
 			ports := p.portsOf(e.target, i)
 			key := p.keyOf(e, class, ports)
 			if old := l.paths[key]; old != nil {
-				old.target, old.route = e.target, e.route
+				old.target, old.route, old.order = e.target, e.route, len(wanted)
 				wanted[key] = old
 				continue
 			}
@@ -50,6 +50,7 @@ func (l *loop) apply(p *resolvedPlan) {
 				l.log.Error("target not probed", "target", e.target.Name, "class", class.Name, "error", err)
 				continue
 			}
+			made.order = len(wanted)
 			wanted[key] = made
 			changed = true
 		}

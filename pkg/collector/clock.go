@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/llama-agent/llama-agent/internal/sock"
 )
 
 // A clock reads CLOCK_REALTIME and CLOCK_MONOTONIC as one. Tests inject steps.
@@ -13,6 +15,7 @@ type clock interface {
 	Read() (wall, mono int64)
 	// SleepUntil sleeps until the monotonic clock reads mono.
 	SleepUntil(mono int64)
+	Close() error
 }
 
 // systemClock anchors Go's monotonic readings, which have no stated zero, to
@@ -20,6 +23,7 @@ type clock interface {
 type systemClock struct {
 	base     time.Time
 	baseMono int64
+	timer    *sock.Timer
 }
 
 func newSystemClock() (*systemClock, error) {
@@ -27,7 +31,11 @@ func newSystemClock() (*systemClock, error) {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		return nil, fmt.Errorf("read monotonic clock: %w", err)
 	}
-	return &systemClock{base: time.Now(), baseMono: ts.Nano()}, nil
+	timer, err := sock.NewTimer()
+	if err != nil {
+		return nil, err
+	}
+	return &systemClock{base: time.Now(), baseMono: ts.Nano(), timer: timer}, nil
 }
 
 func (c *systemClock) Read() (wall, mono int64) {
@@ -36,10 +44,12 @@ func (c *systemClock) Read() (wall, mono int64) {
 }
 
 func (c *systemClock) SleepUntil(mono int64) {
-	ts := unix.NsecToTimespec(mono)
-	// An interrupted sleep only makes the loop look once more.
-	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil)
+	if c.timer.SleepUntil(mono) != nil {
+		time.Sleep(time.Millisecond) // rather late than in a spin
+	}
 }
+
+func (c *systemClock) Close() error { return c.timer.Close() }
 
 // An offset converts wall-clock stamps to the monotonic clock, and finds steps
 // of the wall clock: it is sampled around each batch of stamps.

@@ -12,6 +12,7 @@ type fakeClock struct{ wall, mono int64 }
 
 func (c *fakeClock) Read() (wall, mono int64) { return c.wall, c.mono }
 func (c *fakeClock) SleepUntil(int64)         {}
+func (c *fakeClock) Close() error             { return nil }
 func (c *fakeClock) pass(d time.Duration)     { c.wall += int64(d); c.mono += int64(d) }
 
 func TestOffsetFindsSteps(t *testing.T) {

@@ -1,5 +1,10 @@
 package collector
 
+import (
+	"cmp"
+	"slices"
+)
+
 // A closer walks all flows for the oldest window, a part at a time, so that the
 // sends keep their times.
 type closer struct {
@@ -24,6 +29,7 @@ func (l *loop) closeWindows() {
 		for _, p := range l.paths {
 			c.paths = append(c.paths, p)
 		}
+		slices.SortFunc(c.paths, func(a, b *path) int { return cmp.Compare(a.order, b.order) })
 		c.paths = append(c.paths, l.retiring...)
 		for _, p := range c.paths {
 			for i := range p.flows {

@@ -2,7 +2,7 @@
 // family, class, source port), matches the replies, and hands over one
 // [probe.Window] after the other.
 //
-// One goroutine, locked to its thread, owns all sockets and all flows (loop.go):
+// One goroutine owns all sockets and all flows (loop.go):
 //
 //	schedule.go  whose turn is it     ──► emit.go     sendmmsg, marks a packet
 //	receive.go   stamps and replies   ──► flow.go     the slot of the probe

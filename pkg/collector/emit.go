@@ -89,6 +89,7 @@ func (l *loop) flush() {
 		for _, f := range o.flows[from : from+n] {
 			f.next++
 			l.waiting++
+			l.unread++
 			l.stats.add(countSent)
 		}
 		from += n

@@ -22,6 +22,7 @@ type flow struct {
 	lastRTT int64 // ns, of the last settled probe that had one; -1 if none
 	marks   marks // as last seen
 	batch   uint64
+	stamped bool // a transmit stamp has come: a probe without one never left
 }
 
 // A slot collects what is heard of one probe until it is forgotten.

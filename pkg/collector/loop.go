@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,7 @@ type loop struct {
 	anyAuth  bool
 
 	waiting  int   // probes sent and not heard of
+	unread   int   // probes sent since the sockets were read
 	left     int   // probes still to send, where counted
 	complete bool  // the plan has all its addresses
 	drained  int64 // monotonic ns: everything that had arrived by then was read
@@ -61,11 +61,13 @@ type loop struct {
 	reports  chan event // to the reporter
 }
 
-// Longest sleeps: while replies are awaited, and at all times (a stop or a new
-// plan waits that long).
 const (
+	// Sockets are read at least that often while replies are awaited, and after
+	// so many probes: a default receive buffer holds some 250 datagrams.
 	drainEvery = 20 * time.Millisecond
-	idleEvery  = 50 * time.Millisecond
+	drainAfter = 64
+	// A stop or a new plan waits at most that long.
+	idleEvery = 50 * time.Millisecond
 )
 
 func newLoop(o *Options, c clock) (l *loop, err error) {
@@ -89,10 +91,6 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 // run measures until ctx ends, or until every flow has sent its count and every
 // probe has ended.
 func (l *loop) run(ctx context.Context) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	// The kernel may round sleeps up by 50 µs to save wake-ups; not these.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	stop := context.AfterFunc(ctx, func() { l.stopping.Store(true) })
 	defer stop()
 	wall, mono, _ := l.offset.sample(l.clock)
@@ -105,7 +103,9 @@ func (l *loop) run(ctx context.Context) {
 		if !l.stopping.Load() {
 			l.sendDue(now)
 		}
-		l.drain()
+		if l.shouldDrain(now) {
+			l.drain()
+		}
 		l.closeWindows()
 		if l.finished() {
 			break
@@ -137,6 +137,13 @@ func (l *loop) sampleClock() (mono int64) {
 	return mono
 }
 
+// shouldDrain: the kernel has stamped what arrives, so that reading it can wait
+// until it is worth a look, or until nothing is left to send.
+func (l *loop) shouldDrain(now int64) bool {
+	sending := !l.stopping.Load() && (!l.counted || l.left > 0)
+	return !sending || now-l.drained >= int64(drainEvery) || l.unread >= drainAfter
+}
+
 // finished says whether nothing is left to send and nothing to wait for.
 func (l *loop) finished() bool {
 	done := l.stopping.Load() || l.counted && l.complete && l.left == 0
@@ -153,12 +160,11 @@ func (l *loop) sleep() {
 		until = now + int64(drainEvery)
 	}
 	if !l.stopping.Load() && (!l.counted || l.left > 0) {
-		until = min(until, l.schedule.ready())
+		until = min(until, max(l.schedule.ready(), now+int64(l.schedule.coalesce())))
 	} else if l.waiting > 0 {
-		// Nothing but replies to wait for: the first one wakes the loop.
-		_, _ = unix.EpollWait(l.epoll, l.events[:1], int(drainEvery/time.Millisecond))
+		// Nothing but replies to wait for.
+		until = now + int64(time.Millisecond)
 		l.settleAll()
-		return
 	}
 	if until > now {
 		l.clock.SleepUntil(until)
@@ -198,8 +204,5 @@ func (l *loop) close() error {
 	for _, s := range l.sockets {
 		s.close()
 	}
-	if err := unix.Close(l.epoll); err != nil {
-		return errors.Join(fmt.Errorf("close epoll: %w", err))
-	}
-	return nil
+	return errors.Join(unix.Close(l.epoll), l.clock.Close())
 }

@@ -33,6 +33,7 @@ type path struct {
 	windows []*pathWindow
 	stamped bool    // a transmit stamp has come: the clock is the sockets'
 	jitter  float64 // ns, RFC 3550 section 6.4.1, running
+	order   int     // in the plan: paths are written in that order
 	gone    bool    // no longer in the plan; kept until its windows are written
 }
 

@@ -24,10 +24,11 @@ const maxRounds = 32
 // drain reads all sockets. Once it finds them empty, everything that reached this
 // host before it looked is known, and probes may be forgotten up to that time.
 func (l *loop) drain() {
+	l.unread = 0
 	for range maxRounds {
 		before := l.offset.at
-		n, err := unix.EpollWait(l.epoll, l.events[:], 0)
-		if err != nil {
+		n, errno := sock.EpollNow(l.epoll, l.events[:])
+		if errno != 0 {
 			return // interrupted
 		}
 		if n == 0 {
@@ -210,7 +211,7 @@ func (l *loop) txStamp(s *socket, frame []byte, wall int64) {
 		return
 	}
 	p.t1 = l.offset.mono(wall)
-	f.path.stamped = true
+	f.path.stamped, f.stamped = true, true
 	l.stats.add(countTxStamps)
 }
 

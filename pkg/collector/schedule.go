@@ -1,5 +1,7 @@
 package collector
 
+import "time"
+
 // A schedule gives every flow its own phase in the interval: flow k of n is due
 // at origin + cycle·interval + k·interval/n. So probes leave evenly, however
 // many targets there are, and the time of each is absolute: a late probe does
@@ -22,6 +24,18 @@ func (s *schedule) due() int64 {
 		return maxMono
 	}
 	return s.origin + int64(s.at)*s.interval/int64(len(s.flows))
+}
+
+// Probes due closer together than this leave together, a few at a time: waking
+// for each would cost more than sending it.
+const quantum = 200 * time.Microsecond
+
+// coalesce returns how long to sleep at least: 0 while probes are due further apart.
+func (s *schedule) coalesce() time.Duration {
+	if n := len(s.flows); n > 0 && s.interval/int64(n) < int64(quantum) {
+		return quantum
+	}
+	return 0
 }
 
 // ready returns when the next probe may leave: due, or later while catching up.

@@ -33,6 +33,12 @@ func (l *loop) end(f *flow, s *slot) {
 		l.advance(f, s)
 	case slotWaiting:
 		l.waiting--
+		if s.t1 == 0 && f.stamped {
+			// The kernel took it and no device transmitted it: no carrier, no neighbour yet.
+			c.NotSent++
+			w.notSent[reasonNeverLeft]++
+			return
+		}
 		c.Sent++
 		if f.sock.claimDrop(&l.stats) {
 			// The reply reached our socket: for the direction it counts as seen.

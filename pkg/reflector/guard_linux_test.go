@@ -116,7 +116,7 @@ func TestGuards(t *testing.T) {
 				require.Zero(t, e.peers.n.Load()+e.strangers.n.Load(), "and makes no session")
 			}
 			e.count.addTo(&got)
-			require.Equal(t, want.named(), got.named())
+			require.Equal(t, want.Map(), got.Map())
 		})
 	}
 }

@@ -146,11 +146,8 @@ func eventually(t testing.TB, r *Reflector, want Stats) {
 	for end := time.Now().Add(5 * time.Second); mask() != want && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	require.Equal(t, want.named(), mask().named())
+	require.Equal(t, want.Map(), mask().Map())
 }
-
-// named makes a difference readable.
-func (s Stats) named() map[string]uint64 { return s.Map() }
 
 // ends sets the counters of reasons, and Received to their sum.
 func ends(m map[Reason]uint64) (s Stats) {

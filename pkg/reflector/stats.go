@@ -21,7 +21,7 @@ type Stats struct {
 }
 
 // Map names every counter and gauge, as the agent reports them.
-func (s *Stats) Map() map[string]uint64 {
+func (s Stats) Map() map[string]uint64 {
 	m := map[string]uint64{
 		"received": s.Received, "malformed": s.Malformed, "integrity": s.Integrity,
 		"stateless": s.Stateless, "user_stamps": s.UserStamps, "icmp_errors": s.ICMPErrors,

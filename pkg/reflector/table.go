@@ -32,7 +32,7 @@ type table struct {
 }
 
 func newTable(maxSessions, perSource int, idle int64, l *limiters) *table {
-	buckets := 1 << bits.Len(uint(max(1, maxSessions/4)))
+	buckets := 1 << bits.Len(uint(maxSessions/8)) // a power of two
 	return &table{
 		max: maxSessions, perSource: min(perSource, maxSessions), idle: idle,
 		seed:     maphash.MakeSeed(),

@@ -3,7 +3,6 @@ package reflector
 import (
 	"errors"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +28,8 @@ type worker struct {
 	stop  atomic.Bool
 	mu    sync.Mutex // protects the fields below from closing while they are used
 	fd    int        // -1 once closed
-	drops uint32     // of the kernel, when it was closed
+	poll  *sock.Pollable
+	drops uint32 // of the kernel, when it was closed
 
 	rx, tx, errs *sock.Batch
 	replies      [batchLen]reply
@@ -54,8 +54,12 @@ func newWorker(s *shared, bind netip.AddrPort) (*worker, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
+	poll, err := sock.NewPollable(fd, "reflector socket")
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
 	w := &worker{
-		engine: newEngine(s, port), fd: fd,
+		engine: newEngine(s, port), fd: fd, poll: poll,
 		bind: netip.AddrPortFrom(bind.Addr(), port), v6: bind.Addr().Is6(),
 		rx: sock.NewBatch(batchLen, bufLen), tx: sock.NewBatch(batchLen, 1),
 		errs: sock.NewBatch(batchLen, 1),
@@ -63,29 +67,23 @@ func newWorker(s *shared, bind netip.AddrPort) (*worker, error) {
 	return w, nil
 }
 
-// run answers until the socket is shut down. The thread is the worker's own, so
-// that a blocked receive never waits for the scheduler to find it another.
+// run answers until the socket is shut down.
 func (w *worker) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	flags := unix.MSG_WAITFORONE
-	for !w.stop.Load() {
-		n, errno := w.rx.Recv(w.fd, flags)
-		flags = unix.MSG_WAITFORONE
-		if n == batchLen {
-			// More is queued, it seems: a receive that cannot block need not
-			// tell the Go scheduler, which saves it from looking for work.
-			flags = unix.MSG_DONTWAIT
+	// The descriptor is closed only after run: Read has no error to tell.
+	_ = w.poll.Read(func(uintptr) (done bool) {
+		for !w.stop.Load() {
+			n, errno := w.rx.Recv(w.fd, unix.MSG_DONTWAIT)
+			switch errno {
+			case 0:
+				w.answerBatch(n)
+			case unix.EAGAIN:
+				return false
+			default:
+				w.recvFailed(errno)
+			}
 		}
-		if errno == unix.EAGAIN {
-			continue
-		}
-		if errno != 0 {
-			w.recvFailed(errno)
-			continue
-		}
-		w.answerBatch(n)
-	}
+		return true
+	})
 }
 
 // answerBatch answers the n datagrams that were received.
@@ -184,7 +182,7 @@ func (w *worker) close() error {
 		return nil
 	}
 	w.drops, _ = sock.Drops(w.fd)
-	err := unix.Close(w.fd)
+	err := w.poll.Close()
 	w.fd = -1
 	return err
 }

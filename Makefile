@@ -1,0 +1,90 @@
+# One target a verb. CI calls nothing else than these.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(BIN)/tools
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X main.version=$(VERSION)
+
+# Programs that only tests need may stand there (scripts/setup.sh).
+export PATH := $(TOOLS):$(PATH)
+
+STATICCHECK_VERSION := v0.8.2
+GOLANGCI_VERSION    := v2.15.0
+
+# What is tested, and added to each run of `go test`: make test PKGS=./pkg/sink TESTFLAGS='-v -run Golden'
+PKGS      ?= ./...
+TESTFLAGS ?=
+FUZZTIME  ?= 20s
+
+# These measure in namespaces, where the race detector would be what is measured.
+NO_RACE := /internal/(lab|e2e)$$|/scripts/|/cmd/
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/llama-agent
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/llama-agent ./cmd/llama-agent
+
+.PHONY: test
+test: ## set up what tests need, vet, run all tests (root: namespaces too), then once more with the race detector
+	./scripts/setup.sh test
+	$(GO) vet $(PKGS)
+	$(GO) test -p 1 -count=1 -timeout 8m $(TESTFLAGS) $(PKGS)
+	@racy="$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKGS) | grep -vE '$(NO_RACE)' || true)"; \
+	if [ -z "$$racy" ]; then exit 0; fi; \
+	if [ "$$($(GO) env CGO_ENABLED)" != 1 ]; then echo "race detector left out: it needs a C compiler (apt-get install gcc libc6-dev)"; \
+		[ -z "$${LLAMA_TEST_NOSKIP:-}" ]; exit; fi; \
+	echo "$(GO) test -race" $$racy; $(GO) test -race -p 1 -count=1 -timeout 8m $(TESTFLAGS) $$racy
+
+.PHONY: demo
+demo: build ## three hosts in namespaces, a fault in the fabric, and how it shows (20 s; DEMO=forever)
+	$(GO) run ./scripts/demo
+
+.PHONY: bench
+bench: build ## ours beside irtt, sockperf and a plain C echo, in one table
+	./scripts/bench/run
+
+.PHONY: lint
+lint: $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) ## gofmt, vet, staticcheck, golangci-lint (import rules in .golangci.yml)
+	@unformatted="$$(gofmt -l cmd internal pkg scripts)"; \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
+	$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+
+.PHONY: check
+check: lint test ## lint, then test
+
+# Built with the Go at hand: a linter built with an older one refuses this module.
+$(TOOLS)/staticcheck-$(STATICCHECK_VERSION):
+	@echo "building staticcheck $(STATICCHECK_VERSION) into bin/tools"
+	GOBIN=$(TOOLS)/new $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	mv $(TOOLS)/new/staticcheck $@
+
+$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) into bin/tools (minutes, once)"
+	GOBIN=$(TOOLS)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/new/golangci-lint $@
+
+.PHONY: generate
+generate: ## generated code: none yet (the BPF object comes with the kernel datapath)
+	@echo "nothing to generate yet: the BPF object comes with the kernel datapath"
+
+.PHONY: fuzz
+fuzz: ## each native fuzz target for FUZZTIME (20s)
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed -E 's|^(.*)/[^/]+:[0-9]+:func (.*)$$|\1 \2|' | sort -u \
+	| while read -r dir target; do \
+		echo "fuzz $$dir $$target for $(FUZZTIME)"; \
+		$(GO) test "$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) < /dev/null; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built, the linters in bin/tools too
+	rm -rf $(BIN)
