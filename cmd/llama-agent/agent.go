@@ -164,7 +164,8 @@ func (a *agent) reload(cfg *config.Config) error {
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
-	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Workers == cfg.Reflector.Workers
+	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Workers == cfg.Reflector.Workers &&
+		old.Reflector.Timestamps == cfg.Reflector.Timestamps
 	if same {
 		a.mu.Lock()
 		a.policy = cfg
@@ -188,7 +189,7 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 func (a *agent) reloadCollector(old, cfg *config.Config) error {
 	o, n := old.Probing, cfg.Probing
 	same := a.collecting != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
-		o.Family == n.Family && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
+		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
 		o.AllFlowLines == n.AllFlowLines
 	if same {
 		a.collector.Update(planOf(cfg))

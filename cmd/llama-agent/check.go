@@ -181,12 +181,12 @@ func checkBuffers() finding {
 }
 
 func checkClock() finding {
-	synchronized, errNs := sock.ClockError()
-	if !synchronized {
+	q := sock.ReadClockQuality()
+	if !q.Synchronized {
 		return finding{Name: "clock", Detail: "not synchronised: RTT and loss do not need it, one-way delay would",
 			Mend: "run chrony or ptp4l if you want one-way delays"}
 	}
-	return finding{Name: "clock", OK: true, Detail: fmt.Sprintf("synchronised, maximum error %s µs", micros(float64(errNs)))}
+	return finding{Name: "clock", OK: true, Detail: fmt.Sprintf("synchronised, maximum error %s µs", micros(float64(q.MaxError)))}
 }
 
 // checkHash: with several uplinks, source ports spread over them only if the

@@ -30,10 +30,12 @@ var families = map[config.Family]collector.Family{
 	config.Family6: collector.Family6, config.FamilyBoth: collector.FamilyBoth,
 }
 
+var formats = map[config.Timestamps]stamp.Format{config.TimestampsNTP: stamp.NTP, config.TimestampsPTP: stamp.PTPv2}
+
 func collectorOptions(c *config.Config) collector.Options {
 	return collector.Options{
 		Host: c.Host.Name, Plan: planOf(c), Timing: c.Probing.Timing, Family: families[c.Probing.Family],
-		Sources: c.Probing.Source, AllFlow: c.Probing.AllFlowLines,
+		Format: formats[c.Probing.Timestamps], Sources: c.Probing.Source, AllFlow: c.Probing.AllFlowLines,
 		Allow: func(a netip.Addr) bool {
 			return c.Probing.Allow.Contains(a) || c.Probing.Allow.Connected && contains(connectedPrefixes(), a)
 		},
@@ -62,17 +64,19 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 
 func reflectorOptions(c *config.Config) reflector.Options {
 	return reflector.Options{
-		Listen: c.Reflector.Listen, Workers: c.Reflector.Workers, Policy: policyOf(c, nil), Clock: clockState,
+		Listen: c.Reflector.Listen, Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
+		Clock: func() reflector.ClockState { return clockState(formats[c.Reflector.Timestamps]) },
 	}
 }
 
 // clockState is what the reflector says of its clock in each reply.
-func clockState() reflector.ClockState {
-	synchronized, errNs := sock.ClockError()
+func clockState(f stamp.Format) reflector.ClockState {
+	q := sock.ReadClockQuality()
 	s := reflector.ClockState{
-		Clock: stamp.Clock{Format: stamp.NTP}, Estimate: stamp.NewErrorEstimate(synchronized, stamp.NTP, errNs),
+		Clock:    stamp.Clock{Format: f, TAIOffset: q.TAIOffset},
+		Estimate: stamp.NewErrorEstimate(q.Synchronized, f, q.MaxError),
 	}
-	if synchronized {
+	if q.Synchronized {
 		s.Sync = stamp.SyncNTP
 	}
 	return s

@@ -61,7 +61,6 @@ Exit status: 0 all is well; 1 ping measured more than its limits allow; 2 wrong
 usage, wrong configuration, or something that is needed is not to be had.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(newRun(), newReflect(), newPing(), newCheck(), newVersion())
 	return root

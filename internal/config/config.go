@@ -41,6 +41,7 @@ type Reflector struct {
 	RateStrangers int            // packets/s a stranger
 	TWAMPLight    bool           // answer requests of 14 to 43 octets
 	Allow862      bool           // answer source port 862, which routers use
+	Timestamps    Timestamps     // format of its stamps
 	Workers       int            // 0: one a core
 	Auth          []AuthRule     // the first that matches counts; what matches none is unauthenticated
 }
@@ -63,6 +64,15 @@ const (
 	FamilyBoth Family = "both" // one of each
 )
 
+// Timestamps is a format of timestamps on the wire (RFC 8762 section 4.2.1).
+type Timestamps string
+
+// The values of Timestamps.
+const (
+	TimestampsNTP Timestamps = "ntp" // RFC 5905, 32.32
+	TimestampsPTP Timestamps = "ptp" // IEEE 1588, truncated; TAI where the kernel knows its offset
+)
+
 // Probing says what is sent.
 type Probing struct {
 	Classes          []probe.Class // the one with index i has SSID i+1
@@ -74,7 +84,8 @@ type Probing struct {
 	Allow            Allow
 	Source           []netip.Addr // at most one a family; empty: by the route
 	Family           Family
-	AllFlowLines     bool // llama_flow for all flows; false: for those with loss
+	Timestamps       Timestamps // format of T1
+	AllFlowLines     bool       // llama_flow for all flows; false: for those with loss
 }
 
 // API is the HTTP server.
@@ -111,6 +122,7 @@ func base() *Config {
 			Allow:         defaultAllow(),
 			RatePeers:     100_000,
 			RateStrangers: 1_000,
+			Timestamps:    TimestampsNTP,
 		},
 		Classes: []probe.Class{be, {Name: "ef", DSCP: 46}},
 		Probing: Probing{
@@ -127,6 +139,7 @@ func base() *Config {
 			MaxRatePerTarget: 1_000,
 			Allow:            defaultAllow(),
 			Family:           FamilyAny,
+			Timestamps:       TimestampsNTP,
 		},
 		API: API{Listen: "127.0.0.1:5000"},
 	}

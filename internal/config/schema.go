@@ -70,6 +70,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("max_rate_per_target", &c.MaxRatePerTarget, integer(1, maxRate)),
 		allowed("allow", &c.Allow),
 		field{key: "source", read: func(v value) { c.Source = readSource(v) }},
+		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),
 		scalar("flow_lines", &c.AllFlowLines, parseFlowLines),
 	}

@@ -4,6 +4,7 @@ package probe
 // clocks never mix.
 type Clock string
 
+// The values of Clock.
 const (
 	ClockKernel Clock = "kernel" // T1 at TC egress, T4 at XDP or TC ingress
 	ClockSocket Clock = "socket" // T1 and T4 from SO_TIMESTAMPING, software

@@ -2,14 +2,22 @@ package sock
 
 import "golang.org/x/sys/unix"
 
-// ClockError returns what the kernel knows of CLOCK_REALTIME (adjtimex): whether
-// something keeps it synchronised, and its maximum error in ns.
-func ClockError() (synchronized bool, errNs int64) {
+// ClockQuality is what the kernel knows of CLOCK_REALTIME (adjtimex(2)).
+type ClockQuality struct {
+	Synchronized bool  // something keeps it so
+	MaxError     int64 // ns; -1 if unknown
+	TAIOffset    int32 // seconds that TAI is ahead of UTC; 0 if the kernel was not told
+}
+
+// ReadClockQuality asks the kernel.
+func ReadClockQuality() ClockQuality {
+	const timeError, staUnsync = 5, 0x40
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
-	const timeError, staUnsync = 5, 0x40
 	if err != nil {
-		return false, 0
+		return ClockQuality{MaxError: -1}
 	}
-	return state != timeError && t.Status&staUnsync == 0, int64(t.Maxerror) * 1000
+	return ClockQuality{
+		Synchronized: state != timeError && t.Status&staUnsync == 0, MaxError: int64(t.Maxerror) * 1000, TAIOffset: t.Tai,
+	}
 }

@@ -20,6 +20,7 @@ const (
 // policy control of RFC 8972, 4.2.2. The others are answered with zeroes.
 type LocationFields uint8
 
+// The fields.
 const (
 	ReportPorts LocationFields = 1 << iota
 	ReportAddresses

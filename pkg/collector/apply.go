@@ -16,7 +16,8 @@ type resolvedPlan struct {
 	Plan
 	endpoints []endpoint
 	stamp.ErrorEstimate
-	complete bool // names were asked for, not only literal addresses taken
+	wire     stamp.Clock // how T1 is written
+	complete bool        // names were asked for, not only literal addresses taken
 }
 
 // An endpoint is one address of a target.
@@ -32,7 +33,7 @@ func (l *loop) apply(p *resolvedPlan) {
 	for l.closing.active {
 		l.closeWindows()
 	}
-	l.complete = p.complete
+	l.complete, l.wire = p.complete, p.wire
 	templates := map[templateKey]*stamp.Template{}
 	changed := l.schedule.flows == nil
 	wanted := make(map[pathKey]*path, len(p.endpoints)*len(p.Classes))

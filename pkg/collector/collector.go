@@ -128,10 +128,11 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	if c.options.Resolved != nil {
 		c.options.Resolved(states)
 	}
-	synchronized, errNs := sock.ClockError()
+	q := sock.ReadClockQuality()
 	c.loop.plan.Store(&resolvedPlan{
 		Plan: plan, endpoints: endpoints, complete: namesToo,
-		ErrorEstimate: stamp.NewErrorEstimate(synchronized, stamp.NTP, errNs),
+		ErrorEstimate: stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError),
+		wire:          stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
 	})
 }
 

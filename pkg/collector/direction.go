@@ -74,21 +74,33 @@ func (d *direction) comparable(k counterKind) bool {
 	return k != noCounters && k == d.base.kind && !d.torn && (k == byTLV || d.proved)
 }
 
-// decide judges the pending probes by a clean reply with counters c, before
-// which extra replies were seen beyond those settled. ok is false if the
-// counters contradict what was sent (evicted, restarted, duplicated).
-func (d *direction) decide(c counters, extra uint32) (v verdict, ok bool) {
+// decide judges the pending probes by a clean reply with counters c. Before it
+// came extra replies beyond those settled, and open probes that may still be
+// answered. ok is false if the counters contradict what was sent (evicted,
+// restarted, duplicated), or if open probes leave it undecided.
+func (d *direction) decide(c counters, extra, open uint32) (v verdict, ok bool) {
 	if !d.comparable(c.kind) {
 		return verdict{}, false
 	}
 	dtx, drx := int64(int32(c.tx-d.base.tx)), int64(int32(c.rx-d.base.rx))
+	all := int64(d.total) + int64(open)
 	reverse := dtx - int64(d.seen) - int64(extra)
 	refused := drx - dtx - int64(d.refused)
-	forward := int64(d.total) - reverse - refused
+	forward := all - reverse - refused
 	if dtx <= 0 || reverse < 0 || refused < 0 || forward < 0 {
 		return verdict{}, false
 	}
-	return verdict{uint32(forward), uint32(reverse), uint32(refused)}, true
+	switch {
+	case open == 0:
+		return verdict{uint32(forward), uint32(reverse), uint32(refused)}, true
+	case forward == all:
+		return verdict{forward: d.total}, true
+	case reverse == all:
+		return verdict{reverse: d.total}, true
+	case refused == all:
+		return verdict{refused: d.total}, true
+	}
+	return verdict{}, false
 }
 
 // spend takes a decided verdict off the pending probes, oldest first, and calls

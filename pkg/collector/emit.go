@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/sock"
-	"github.com/llama-agent/llama-agent/internal/stamp"
 )
 
 // batchSize bounds one sendmmsg, and with it how long the loop is away from
@@ -69,7 +68,7 @@ func (l *loop) prepare(f *flow, due int64) {
 	wall, mono := l.clock.Read()
 	s := f.slot(f.next)
 	*s = slot{
-		wire: stamp.NTP.FromUnixNano(wall), sent: mono, due: due, responder: -1,
+		wire: l.wire.FromUnixNano(wall), sent: mono, due: due, responder: -1,
 		win: l.spans.open().num, marks: noMarks,
 	}
 	n := f.path.probe.Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)

@@ -38,6 +38,7 @@ type loop struct {
 	paths    map[pathKey]*path
 	retiring []*path // gone from the plan, with windows still to be written
 	byKey    map[flowKey]*flow
+	wire     stamp.Clock // how T1 is written
 	anyAuth  bool
 
 	waiting  int   // probes sent and not heard of

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/internal/stamp"
 )
 
 // Family says which addresses of a target's name are probed.
 type Family uint8
 
+// The values of Family.
 const (
 	FamilyAny  Family = iota // one address, as the resolver prefers
 	Family4                  // IPv4 only
@@ -29,6 +31,7 @@ type Options struct {
 	Plan    Plan
 	Timing  probe.Timing
 	Family  Family
+	Format  stamp.Format          // of T1 on the wire
 	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
 	Device  string                // VRF or interface that the sockets are bound to; "" for none
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all

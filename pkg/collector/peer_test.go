@@ -36,6 +36,10 @@ type peer struct {
 	conn   *net.UDPConn
 	script func(seq uint32) fate
 	edit   func(reply []byte) []byte // last touch; nil: none
+	// also sends more beside the reply, itself or from a second socket.
+	also    func(reply []byte, send, sendFrom2 func([]byte))
+	second  *net.UDPConn
+	arrived func(request []byte)
 
 	mu     sync.Mutex // protects the fields below
 	rx, tx map[netip.AddrPort]uint32
@@ -51,7 +55,7 @@ func newPeer(t *testing.T, listen string, script func(seq uint32) fate) *peer {
 	var served sync.WaitGroup
 	served.Go(p.serve)
 	t.Cleanup(func() {
-		require.NoError(t, conn.Close())
+		_ = conn.Close() // a test may have done so
 		served.Wait()
 	})
 	return p
@@ -69,6 +73,9 @@ func (p *peer) serve() {
 		var s stamp.SenderPacket
 		if stamp.DecodeSender(&s, b[:n]) != nil {
 			continue
+		}
+		if p.arrived != nil {
+			p.arrived(b[:n])
 		}
 		do := deliver
 		if p.script != nil {
@@ -111,6 +118,10 @@ func (p *peer) answer(b []byte, from netip.AddrPort, do fate) {
 	r.Finish(b, stamp.NTP.FromUnixNano(time.Now().UnixNano()), nil)
 	if p.edit != nil {
 		b = p.edit(b)
+	}
+	if p.also != nil {
+		p.also(b, func(x []byte) { _, _ = p.conn.WriteToUDPAddrPort(x, from) },
+			func(x []byte) { _, _ = p.second.WriteToUDPAddrPort(x, from) })
 	}
 	send := func() { _, _ = p.conn.WriteToUDPAddrPort(b, from) }
 	switch do {

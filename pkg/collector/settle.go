@@ -160,7 +160,7 @@ func (l *loop) advance(f *flow, s *slot) {
 	if !f.clean(f.tail, c) {
 		return
 	}
-	v, ok := d.decide(c, 0)
+	v, ok := d.decide(c, 0, 0)
 	if ok {
 		l.spend(f, v)
 	} else {
@@ -197,14 +197,14 @@ func (l *loop) closeWindow(f *flow, num uint32) {
 }
 
 // lookAhead judges pending losses by the first clean reply among the probes
-// that are not yet settled, as long as nothing between is still missing.
+// that are not yet settled.
 func (l *loop) lookAhead(f *flow) {
-	maxTx, extra := f.dir.maxTx, uint32(0)
+	maxTx, extra, open := f.dir.maxTx, uint32(0), uint32(0)
 	for seq := f.tail; seq != f.next; seq++ {
 		s := f.slot(seq)
 		switch s.state {
 		case slotWaiting:
-			return
+			open++
 		case slotAnswered:
 			extra += 1 + uint32(s.extra)
 			if s.counters.kind == noCounters || !ahead(s.counters.tx, maxTx) {
@@ -214,7 +214,7 @@ func (l *loop) lookAhead(f *flow) {
 			if !f.clean(seq, s.counters) {
 				continue
 			}
-			if v, ok := f.dir.decide(s.counters, extra); ok {
+			if v, ok := f.dir.decide(s.counters, extra, open); ok {
 				l.spend(f, v)
 			}
 			return

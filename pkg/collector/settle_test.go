@@ -148,3 +148,38 @@ func TestLossOverManyWindowsIsGivenUpOldestFirst(t *testing.T) {
 	}
 	require.Equal(t, probe.Counts{Sent: 8, Lost: 8, LostUnsplit: 8}, sum)
 }
+
+// The first probe of the next window may still be answered: it is counted with
+// the losses where all of them went one way, and else they wait.
+func TestLossAtTheEndOfAWindowBesideAnOpenProbe(t *testing.T) {
+	for _, c := range []struct {
+		fates []fate // the last two of window 0, the first of window 1
+		want  probe.Counts
+	}{
+		{[]fate{dropForward, dropForward, dropForward}, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostForward: 2}},
+		{[]fate{dropReverse, dropReverse, dropReverse}, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostReverse: 2}},
+		{[]fate{refuse, refuse, refuse}, probe.Counts{Sent: 3, Received: 1, Refused: 2}},
+		{[]fate{dropForward, dropForward, dropReverse}, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostUnsplit: 2}},
+	} {
+		l, f := testFlow(16)
+		count := counters{kind: byTLV}
+		for i, do := range append(append([]fate{deliver}, c.fates...), deliver) {
+			s := f.testSend()
+			if i >= 3 {
+				s.win = 1
+			}
+			if do != dropForward {
+				count.rx++
+			}
+			if do == deliver || do == dropReverse {
+				count.tx++
+			}
+			if do == deliver {
+				s.state, s.counters, s.t1, s.t4 = slotAnswered, count, s.sent, s.sent+1
+			}
+		}
+		l.settle(f, f.slot(2).sent+l.late)
+		l.closeWindow(f, 0)
+		require.Equal(t, c.want, f.path.window(0).flows[0].Counts, "%v", c.fates)
+	}
+}

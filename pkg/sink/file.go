@@ -100,7 +100,7 @@ func endLine(f *os.File) error {
 
 func joinClose(err error, f *os.File) error {
 	if cerr := f.Close(); cerr != nil {
-		return fmt.Errorf("%w (and closing it: %v)", err, cerr)
+		return fmt.Errorf("%w (and closing it: %w)", err, cerr)
 	}
 	return err
 }

@@ -1,0 +1,103 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
+
+func testResolver(answers map[string][]string) *resolver {
+	return &resolver{self: true, host: "me", lookup: func(_ context.Context, network, host string) (out []netip.Addr, err error) {
+		list, ok := answers[host]
+		if !ok {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		for _, s := range list {
+			if s == "fail" {
+				return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
+			}
+			a := netip.MustParseAddr(s)
+			if network == "ip" || a.Is4() == (network == "ip4") {
+				out = append(out, a)
+			}
+		}
+		return out, nil
+	}}
+}
+
+func named(names ...string) (out []probe.Target) {
+	for _, n := range names {
+		out = append(out, probe.Target{Name: n, Address: n, Port: 862})
+	}
+	return out
+}
+
+func addrs(es []endpoint) (out []string) {
+	for _, e := range es {
+		out = append(out, e.addr.Addr().String())
+	}
+	return out
+}
+
+func TestResolveKeepsAnAddressWhileItIsInTheAnswer(t *testing.T) {
+	answers := map[string][]string{"a": {"127.0.0.1", "127.0.0.2"}}
+	r := testResolver(answers)
+	ask := func() []string {
+		es, _ := r.resolve(context.Background(), named("a"), true)
+		return addrs(es)
+	}
+	require.Equal(t, []string{"127.0.0.1"}, ask())
+	answers["a"] = []string{"127.0.0.3", "127.0.0.1"}
+	require.Equal(t, []string{"127.0.0.1"}, ask(), "still there")
+	answers["a"] = []string{"127.0.0.3", "127.0.0.4"}
+	require.Equal(t, []string{"127.0.0.3"}, ask(), "gone")
+	answers["a"] = []string{"fail"}
+	require.Equal(t, []string{"127.0.0.3"}, ask(), "a resolver that fails takes nothing away")
+	delete(answers, "a")
+	require.Empty(t, ask(), "a name that is no more")
+}
+
+func TestResolveFailureHarmsNoOtherTarget(t *testing.T) {
+	r := testResolver(map[string][]string{"good": {"127.0.0.1"}, "four": {"127.0.0.4"}})
+	es, states := r.resolve(context.Background(), named("good", "bad", "four", "127.0.0.9"), true)
+	require.Equal(t, []string{"127.0.0.1", "127.0.0.4", "127.0.0.9"}, addrs(es))
+	require.ErrorContains(t, states[1].Err, "no such host")
+	for _, i := range []int{0, 2, 3} {
+		require.NoError(t, states[i].Err)
+	}
+}
+
+func TestResolveFamilies(t *testing.T) {
+	answers := map[string][]string{"a": {"::1", "127.0.0.1"}}
+	for family, want := range map[Family][]string{
+		FamilyAny: {"::1"}, Family4: {"127.0.0.1"}, Family6: {"::1"}, FamilyBoth: {"127.0.0.1", "::1"},
+	} {
+		r := testResolver(answers)
+		r.family = family
+		es, _ := r.resolve(context.Background(), named("a"), true)
+		require.Equal(t, want, addrs(es))
+	}
+	r := testResolver(map[string][]string{"a": {"127.0.0.1"}})
+	r.family = Family6
+	es, states := r.resolve(context.Background(), named("a"), true)
+	require.Empty(t, es)
+	require.ErrorIs(t, states[0].Err, errNoAddress)
+}
+
+func TestResolveGuards(t *testing.T) {
+	r := testResolver(map[string][]string{"out": {"192.0.2.1"}, "many": {"224.0.0.1"}, "me": {"127.0.0.1"}})
+	r.self = false
+	r.allow = func(a netip.Addr) bool { return a != netip.MustParseAddr("192.0.2.1") }
+	es, states := r.resolve(context.Background(), named("out", "many", "me"), true)
+	require.Empty(t, es)
+	require.ErrorIs(t, states[0].Err, errNotAllowed)
+	require.Error(t, states[1].Err)
+	require.ErrorIs(t, states[2].Err, errThisHost)
+	require.False(t, errors.Is(states[1].Err, errNotAllowed))
+}

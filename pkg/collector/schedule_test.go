@@ -1,0 +1,65 @@
+package collector
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func testSchedule(flows int, interval time.Duration) *schedule {
+	s := &schedule{interval: int64(interval)}
+	fs := make([]*flow, flows)
+	for i := range fs {
+		fs[i] = &flow{index: int32(i)}
+	}
+	s.restart(fs, 1e9)
+	return s
+}
+
+func TestScheduleGivesEachFlowItsOwnPhase(t *testing.T) {
+	s := testSchedule(1000, time.Second)
+	for cycle := range int64(2) {
+		for i := range int64(1000) {
+			due := s.due()
+			require.EqualValues(t, 1e9+float64(cycle*1e9+i*1e6), due)
+			f, at := s.next(due)
+			require.EqualValues(t, i, f.index)
+			require.Equal(t, due, at)
+		}
+	}
+}
+
+func TestScheduleSkipsWhatWasMissedByMoreThanAnInterval(t *testing.T) {
+	s := testSchedule(4, 100*time.Millisecond)
+	s.next(s.due())
+	require.Zero(t, s.skip(s.due()+int64(100*time.Millisecond)))
+	require.EqualValues(t, 20, s.skip(s.due()+int64(2050*time.Millisecond)))
+	require.EqualValues(t, 1, s.at, "the same flow's turn")
+	require.EqualValues(t, 1e9+2000e6+25e6, s.due())
+}
+
+// After a stall what is due leaves at most at twice the rate, and never as one.
+func TestScheduleCatchesUpWithoutABurst(t *testing.T) {
+	s := testSchedule(1000, time.Second) // one a millisecond
+	now := s.due() + int64(900*time.Millisecond)
+	behind := func(now int64) bool { return s.due() <= now }
+	start, sent := now, 0
+	for behind(now) {
+		for s.ready() <= now {
+			s.next(now)
+			sent++
+		}
+		elapsed := now - start
+		require.LessOrEqual(t, int64(sent), 2+2*(elapsed+paceTolerance)/1e6)
+		now += 1e5
+	}
+	require.InDelta(t, 0.9, float64(now-start)/1e9, 0.05)
+}
+
+func TestScheduleCoalescesOnlyWhatIsDueCloseTogether(t *testing.T) {
+	require.Zero(t, testSchedule(1000, time.Second).coalesce())
+	require.Equal(t, quantum, testSchedule(100_000, time.Second).coalesce())
+	require.Zero(t, testSchedule(0, time.Second).coalesce())
+	require.Equal(t, maxMono, testSchedule(0, time.Second).due())
+}
