@@ -48,7 +48,7 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 	r := &c.Reflector
 	p := reflector.Policy{
 		Allow: slices.Clone(r.Allow.Prefixes), AllowAny: r.Allow.Any, Peers: slices.Clone(r.Peers),
-		PeerRate: r.RatePeers, StrangerRate: r.RateStrangers, Allow862: r.Allow862, TWAMPLight: r.TWAMPLight,
+		PeerRate: r.RatePeers, StrangerRate: r.RateStrangers, Allow862: r.Allow862, TWAMPLight: r.TWAMPLight, HideLocation: !r.Location,
 	}
 	if r.Allow.Connected {
 		p.Allow = append(p.Allow, connectedPrefixes()...)

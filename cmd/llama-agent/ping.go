@@ -104,7 +104,10 @@ func ping(ctx context.Context, f *pingFlags, hosts []string, stdout, stderr io.W
 	if err := f.print(stdout, window); err != nil {
 		return fmt.Errorf("print results: %w", err)
 	}
-	return errors.Join(unprobed(c.Targets(), stderr), f.judge(window, stderr))
+	if err := unprobed(c.Targets(), stderr); err != nil {
+		return err
+	}
+	return f.judge(window, stderr)
 }
 
 // unprobed tells of targets that could not even be asked.
@@ -124,8 +127,8 @@ func unprobed(states []collector.TargetState, stderr io.Writer) error {
 
 // judge holds the measurement against the limits.
 func (f *pingFlags) judge(w *probe.Window, stderr io.Writer) (err error) {
-	if w == nil {
-		return nil
+	if w == nil || len(w.Paths) == 0 {
+		return errors.New("no probe was due before the end")
 	}
 	for i := range w.Paths {
 		p := &w.Paths[i]

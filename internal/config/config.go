@@ -42,6 +42,7 @@ type Reflector struct {
 	TWAMPLight    bool           // answer requests of 14 to 43 octets
 	Allow862      bool           // answer source port 862, which routers use
 	Timestamps    Timestamps     // format of its stamps
+	Location      bool           // report addresses and ports of a request in a Location TLV (RFC 8972 section 4.2)
 	Workers       int            // 0: one a core
 	Auth          []AuthRule     // the first that matches counts; what matches none is unauthenticated
 }
@@ -123,6 +124,7 @@ func base() *Config {
 			RatePeers:     100_000,
 			RateStrangers: 1_000,
 			Timestamps:    TimestampsNTP,
+			Location:      true,
 		},
 		Classes: []probe.Class{be, {Name: "ef", DSCP: 46}},
 		Probing: Probing{

@@ -84,5 +84,10 @@ func (o *Options) validate() error {
 	check(o.Emit != nil, "no receiver of windows")
 	check(o.Plan.Count > 0, "%d source ports a target", o.Plan.Count)
 	check(len(o.Plan.Classes) > 0, "no class")
+	built := map[templateKey]*stamp.Template{}
+	for i := range o.Plan.Targets {
+		_, _, err := templateOf(&resolvedPlan{Plan: o.Plan}, &o.Plan.Targets[i], 1, 0, built)
+		check(err == nil, "target %s: %w", o.Plan.Targets[i].Name, err)
+	}
 	return errors.Join(errs...)
 }

@@ -59,6 +59,9 @@ type Policy struct {
 	ReflectorPorts []uint16
 	// TWAMPLight answers requests of 14 to 43 octets, cut to their length.
 	TWAMPLight bool
+	// HideLocation answers Location TLVs (RFC 8972 section 4.2) with zeroes, not
+	// with the request's addresses and ports as they arrived here.
+	HideLocation bool
 	// Auth are the keys. What matches one must authenticate.
 	Auth []Auth
 	// DenyDSCP are the code points that a Class of Service TLV may not ask for.

@@ -37,6 +37,7 @@ type policy struct {
 	reflectors   portSet
 	allow862     bool
 	twampLight   bool
+	location     stamp.LocationFields
 	peerRate     rate
 	strangerRate rate
 	allowDSCP    stamp.DSCPSet
@@ -57,6 +58,9 @@ func compile(p *Policy, listen []uint16) (*policy, error) {
 		peerRate:     newRate(p.PeerRate, DefaultPeerRate),
 		strangerRate: newRate(p.StrangerRate, DefaultStrangerRate),
 		minLen:       stamp.BaseLen,
+	}
+	if !p.HideLocation {
+		c.location = stamp.ReportPorts | stamp.ReportAddresses
 	}
 	if p.TWAMPLight {
 		c.minLen = stamp.MinLen

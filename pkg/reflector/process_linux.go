@@ -139,7 +139,7 @@ func (e *engine) reflect(q *request, r *reply, s *session) {
 	if e.clock.Sync != 0 {
 		a.Info = &e.info
 	}
-	e.locate.Report = stamp.ReportPorts | stamp.ReportAddresses
+	e.locate.Report = e.policy.location
 	e.locate.Src, e.locate.Dst = q.src, netip.AddrPortFrom(q.meta.Local, e.port)
 	a.Location = &e.locate
 	r.b = q.b

@@ -1,6 +1,7 @@
 package reflector
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -178,5 +179,25 @@ func TestProcessDoesNotAllocate(t *testing.T) {
 				e.sent(&r, 1)
 			}
 		}), name)
+	}
+}
+
+// The Location TLV stands behind base, Class of Service and Direct Measurement.
+func TestLocationIsReportedAsAllowed(t *testing.T) {
+	const ports = stamp.BaseLen + 8 + 16 + stamp.TLVHeaderLen
+	for _, hide := range []bool{false, true} {
+		p := testPolicy()
+		p.HideLocation = hide
+		e := newTestEngine(t, Options{Policy: p})
+		q := arrived(testPeer, probe(t, stamp.ProbeOptions{SSID: 1, Location: true}, 0))
+		var r reply
+		require.Equal(t, Replied, e.process(q, &r))
+		want := make([]byte, 4)
+		if !hide {
+			binary.BigEndian.PutUint16(want, e.port)
+			binary.BigEndian.PutUint16(want[2:], testPeer.Port())
+		}
+		require.Equal(t, want, r.b[ports:ports+4])
+		require.Zero(t, r.b[ports-stamp.TLVHeaderLen]&stamp.FlagU, "understood all the same")
 	}
 }
