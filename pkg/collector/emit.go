@@ -116,6 +116,7 @@ func (l *loop) notSent(f *flow, r reason, n int64) {
 	if n > 0 {
 		w := f.path.window(l.spans.open().num)
 		w.notSent[r] += uint64(n)
+		l.reasons[r].Add(uint64(n))
 		w.flows[f.index].NotSent += uint64(n)
 	}
 }

@@ -57,6 +57,7 @@ type loop struct {
 
 	// Shared with other goroutines.
 	stats    stats
+	reasons  [numReasons]atomic.Uint64
 	plan     atomic.Pointer[resolvedPlan] // the next plan, taken by the loop
 	stopping atomic.Bool
 	reports  chan event // to the reporter

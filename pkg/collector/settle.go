@@ -24,6 +24,7 @@ func (l *loop) end(f *flow, s *slot) {
 	case slotNeverLeft:
 		c.NotSent++
 		w.notSent[reasonNoNeighbour]++
+		l.reasons[reasonNoNeighbour].Add(1)
 	case slotUnreachable:
 		c.Sent++
 		c.Unreachable++
@@ -37,6 +38,7 @@ func (l *loop) end(f *flow, s *slot) {
 			// The kernel took it and no device transmitted it: no carrier, no neighbour yet.
 			c.NotSent++
 			w.notSent[reasonNeverLeft]++
+			l.reasons[reasonNeverLeft].Add(1)
 			return
 		}
 		c.Sent++

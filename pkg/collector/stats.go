@@ -35,7 +35,10 @@ func (s *stats) add(c counter) { s[c].Add(1) }
 
 // Stats returns the collector's own counters by name; safe at any time.
 func (c *Collector) Stats() map[string]uint64 {
-	out := make(map[string]uint64, numCounters)
+	out := make(map[string]uint64, int(numCounters)+int(numReasons))
+	for i := range c.loop.reasons {
+		out["not_sent_"+reasonNames[i]] = c.loop.reasons[i].Load()
+	}
 	for i := range c.loop.stats {
 		out[counterNames[i]] = c.loop.stats[i].Load()
 	}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/collector"
+	"github.com/llama-agent/llama-agent/pkg/reflector"
+)
+
+// Every counter that the agent says of itself stands in docs/fields.md, and
+// nothing else does.
+func TestAgentFieldsAreDocumented(t *testing.T) {
+	cfg := config.Default()
+	a := &agent{log: slog.New(slog.DiscardHandler)}
+	require.NoError(t, a.beginSinks(cfg))
+	defer func() { require.NoError(t, a.endSinks()) }()
+	o := collectorOptions(cfg)
+	o.Emit = func(*probe.Window) {}
+	var err error
+	a.collector, err = collector.New(o)
+	require.NoError(t, err)
+	r := reflectorOptions(cfg)
+	r.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	a.reflector, err = reflector.New(r, a.log)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, a.reflector.Close()) }()
+
+	doc, err := os.ReadFile("../../docs/fields.md")
+	require.NoError(t, err)
+	row := regexp.MustCompile("(?m)^\\| `((?:targets|collector|reflector)_[a-z0-9_]+)` \\|")
+	var documented, said []string
+	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
+		documented = append(documented, m[1])
+	}
+	ours := regexp.MustCompile("^(targets|collector|reflector)_")
+	for _, f := range a.fields(a.fanout) {
+		if ours.MatchString(f.Name) {
+			said = append(said, f.Name)
+		}
+	}
+	require.ElementsMatch(t, said, documented)
+}
