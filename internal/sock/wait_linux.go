@@ -44,6 +44,7 @@ func (p *Pollable) Close() error { return p.file.Close() }
 // runtime's timers. It is not safe for concurrent use.
 type Timer struct {
 	poll  *Pollable
+	try   func(fd uintptr) bool // step, bound once: binding it allocates
 	until int64 // monotonic ns; 0 once it is set in the kernel
 	errno unix.Errno
 }
@@ -58,13 +59,15 @@ func NewTimer() (*Timer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Timer{poll: p}, nil
+	t := &Timer{poll: p}
+	t.try = t.step
+	return t, nil
 }
 
 // SleepUntil sleeps until CLOCK_MONOTONIC reads mono (ns).
 func (t *Timer) SleepUntil(mono int64) error {
 	t.until, t.errno = max(mono, 1), 0 // 0 would disarm it
-	if err := t.poll.Read(t.step); err != nil {
+	if err := t.poll.Read(t.try); err != nil {
 		return fmt.Errorf("wait for timer: %w", err)
 	}
 	if t.errno != 0 {

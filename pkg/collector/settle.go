@@ -53,6 +53,7 @@ func (l *loop) end(f *flow, s *slot) {
 }
 
 func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
+	f.stamped = s.t1 != 0 // on another route the device may not stamp
 	c.Duplicate += uint64(s.dups)
 	if s.reordered {
 		c.Reordered++
