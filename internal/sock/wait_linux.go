@@ -45,7 +45,7 @@ func (p *Pollable) Close() error { return p.file.Close() }
 type Timer struct {
 	poll  *Pollable
 	try   func(fd uintptr) bool // step, bound once: binding it allocates
-	until int64 // monotonic ns; 0 once it is set in the kernel
+	until int64                 // monotonic ns; 0 once it is set in the kernel
 	errno unix.Errno
 }
 

@@ -120,7 +120,8 @@ func (l *loop) newPath(p *resolvedPlan, e endpoint, class int, ports []uint16, t
 	l.anyAuth = l.anyAuth || auth != nil
 	v6 := e.addr.Addr().Is6()
 	path.flows = make([]flow, len(ports))
-	slots := int((l.late+l.schedule.interval-1)/l.schedule.interval) + 2
+	// A probe is held until Late after it was sent, and then until the sockets were read.
+	slots := int((l.late+2*int64(drainEvery))/l.schedule.interval) + 2
 	if l.counted {
 		slots = min(slots, l.count)
 	}
