@@ -31,11 +31,15 @@ type agent struct {
 	collecting *part
 	serving    *part
 
+	// handover is held while a window is handed on, so that a reload changes the
+	// outputs between two windows. It protects the fields below.
+	handover sync.Mutex
+	fanout   *sink.Fanout
+	latest   *sink.Latest
+
 	mu        sync.Mutex // protects the fields below
 	reflector *reflector.Reflector
 	collector *collector.Collector
-	fanout    *sink.Fanout
-	latest    *sink.Latest
 	peers     []netip.Addr
 	policy    *config.Config
 	timing    probe.Timing
@@ -48,9 +52,10 @@ const stopWithin = 5 * time.Second
 // begin starts everything that cfg asks for; on an error nothing is left running.
 func (a *agent) begin(cfg *config.Config) error {
 	a.cfg = cfg
-	err := errors.Join(a.beginSinks(cfg), a.beginReflector(cfg), a.beginAPI(cfg), a.beginCollector(cfg))
-	if err != nil {
-		return errors.Join(err, a.end())
+	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, a.beginAPI, a.beginCollector} {
+		if err := begin(cfg); err != nil {
+			return errors.Join(err, a.end())
+		}
 	}
 	return nil
 }
@@ -101,14 +106,15 @@ func (a *agent) beginCollector(cfg *config.Config) error {
 // window takes one window from the collector. Nothing here waits for a sink.
 func (a *agent) window(w *probe.Window) {
 	a.mu.Lock()
-	fanout, latest := a.fanout, a.latest
 	a.lastEnd = time.Now()
 	a.mu.Unlock()
-	latest.Set(w)
+	a.handover.Lock()
+	defer a.handover.Unlock()
+	a.latest.Set(w)
 	if a.summary {
 		printWindow(a.stdout, w)
 	}
-	err := errors.Join(fanout.Window(w), fanout.Agent(&sink.AgentStats{Time: w.End, Fields: a.fields(fanout)}))
+	err := errors.Join(a.fanout.Window(w), a.fanout.Agent(&sink.AgentStats{Time: w.End, Fields: a.fields(a.fanout)}))
 	if err != nil {
 		a.log.Error("lines withheld", "error", err)
 	}
@@ -145,8 +151,8 @@ func (a *agent) reload(cfg *config.Config) error {
 	old := a.cfg
 	a.cfg = cfg
 	var errs []error
-	if !reflect.DeepEqual(old.Sinks, cfg.Sinks) || !reflect.DeepEqual(hostOf(old), hostOf(cfg)) ||
-		old.Probing.AllFlowLines != cfg.Probing.AllFlowLines {
+	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
+	if !sameHost || !reflect.DeepEqual(old.Sinks, cfg.Sinks) {
 		before := a.fanout
 		if err := a.beginSinks(cfg); err != nil {
 			errs = append(errs, err)
@@ -157,7 +163,7 @@ func (a *agent) reload(cfg *config.Config) error {
 		errs = append(errs, a.fanout.Reopen())
 	}
 	errs = append(errs, a.reloadReflector(old, cfg), a.reloadCollector(old, cfg))
-	if old.API != cfg.API {
+	if !sameHost || old.API != cfg.API {
 		errs = append(errs, a.serving.stop(), a.beginAPI(cfg))
 	}
 	return errors.Join(errs...)

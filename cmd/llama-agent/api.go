@@ -15,6 +15,10 @@ import (
 // beginAPI serves what the agent measured last.
 func (a *agent) beginAPI(cfg *config.Config) error {
 	a.serving = nil
+	latest := sink.NewLatest(hostOf(cfg))
+	a.handover.Lock()
+	a.latest = latest
+	a.handover.Unlock()
 	if cfg.API.Listen == "" {
 		return nil
 	}
@@ -23,9 +27,6 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 		return fmt.Errorf("serve api: %w (choose another api.listen, or \"\" for none)", err)
 	}
 	host, _, _ := net.SplitHostPort(cfg.API.Listen) // Listen took it
-	a.mu.Lock()
-	latest := a.latest
-	a.mu.Unlock()
 	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Health: a.health, Hosts: []string{host, cfg.Host.Name}}))
 	a.serving = start(func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() {

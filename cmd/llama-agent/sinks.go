@@ -29,9 +29,9 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 	if len(errs) > 0 {
 		return errors.Join(append(errs, closeSinks(f))...)
 	}
-	a.mu.Lock()
-	a.fanout, a.latest = f, sink.NewLatest(host)
-	a.mu.Unlock()
+	a.handover.Lock()
+	defer a.handover.Unlock()
+	a.fanout = f
 	return nil
 }
 
