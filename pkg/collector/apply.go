@@ -14,10 +14,15 @@ import (
 // A resolvedPlan is a Plan with an address for each target, made outside the loop.
 type resolvedPlan struct {
 	Plan
+	number    int // of the Plan, which is the same as long as this is
 	endpoints []endpoint
-	stamp.ErrorEstimate
-	wire     stamp.Clock // how T1 is written
-	complete bool        // names were asked for, not only literal addresses taken
+	wire      stamp.Clock // how T1 is written
+	complete  bool        // names were asked for, not only literal addresses taken
+}
+
+// same says whether nothing is different that the loop would have to look at.
+func (p *resolvedPlan) same(o *resolvedPlan) bool {
+	return p.number == o.number && p.complete == o.complete && p.wire == o.wire && slices.Equal(p.endpoints, o.endpoints)
 }
 
 // An endpoint is one address of a target.
@@ -34,51 +39,95 @@ func (l *loop) apply(p *resolvedPlan) {
 		l.closeWindows()
 	}
 	l.complete, l.wire = p.complete, p.wire
-	templates := map[templateKey]*stamp.Template{}
-	changed := l.schedule.flows == nil
-	wanted := make(map[pathKey]*path, len(p.endpoints)*len(p.Classes))
-	for _, e := range p.endpoints {
-		for i, class := range p.Classes {
-			ports := p.portsOf(e.target, i)
-			key := p.keyOf(e, class, ports)
-			if old := l.paths[key]; old != nil {
-				old.target, old.route, old.order = e.target, e.route, len(wanted)
-				wanted[key] = old
-				continue
-			}
-			made, err := l.newPath(p, e, i, ports, templates)
-			if err != nil {
-				l.log.Error("target not probed", "target", e.target.Name, "class", class.Name, "error", err)
-				continue
-			}
-			made.order = len(wanted)
-			wanted[key] = made
-			changed = true
-		}
+	l.broken.Store(false)
+	all := p.paths()
+	wanted := make(map[pathKey]*path, len(all))
+	for _, w := range all {
+		wanted[w.key] = l.paths[w.key]
 	}
+	changed := l.schedule.flows == nil
 	for key, old := range l.paths {
 		if wanted[key] == nil {
 			l.retire(old)
 			changed = true
 		}
 	}
-	l.paths = wanted
-	for _, path := range wanted {
-		path.probe.SetErrorEstimate(p.ErrorEstimate)
+	l.paths = make(map[pathKey]*path, len(all))
+	l.estimated = 0
+	templates := map[templateKey]*stamp.Template{}
+	for i, w := range all {
+		made := wanted[w.key]
+		if made == nil {
+			var err error
+			if made, err = l.newPath(p, &w, templates); err != nil {
+				l.log.Error("target not probed", "target", w.target.Name, "class", w.key.class.Name, "error", err)
+				continue
+			}
+			changed = true
+		}
+		l.refresh(made, &w.endpoint)
+		made.order = i
+		l.paths[w.key] = made
 	}
 	if changed { // or else every flow keeps its phase
 		l.reschedule()
 	}
 }
 
+// refresh takes over what may have changed of a path that stays: its tags, the
+// way to it, and sockets that could not be opened before.
+func (l *loop) refresh(p *path, e *endpoint) {
+	moved := p.route.ifIndex != e.route.ifIndex
+	p.target, p.route = e.target, e.route
+	for i := range p.flows {
+		f := &p.flows[i]
+		if moved {
+			f.stamped = e.route.stamps
+		}
+		if e.addr.Addr().Zone() != "" {
+			f.dest = sock.NewSockaddr(e.addr) // the interface may have been made anew
+			l.broken.Store(true)
+		}
+		if f.sock.fd < 0 {
+			l.reopenSocket(f.sock)
+			l.broken.Store(true)
+		}
+	}
+}
+
 // retire takes a path out of the schedule; replies to what it sent still count.
 func (l *loop) retire(p *path) {
-	p.gone = true
 	for i := range p.flows {
 		l.left -= p.flows[i].left
 		p.flows[i].left = 0
 	}
 	l.retiring = append(l.retiring, p)
+}
+
+// plannedPath is a path that a plan asks for.
+type plannedPath struct {
+	endpoint
+	key   pathKey
+	class int // index in Plan.Classes
+	ports []uint16
+}
+
+func (p *resolvedPlan) paths() []plannedPath {
+	out := make([]plannedPath, 0, len(p.endpoints)*len(p.Classes))
+	for _, e := range p.endpoints {
+		for i, class := range p.Classes {
+			ports := p.portsOf(e.target, i)
+			key := pathKey{
+				target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
+				key: string(e.target.Key), size: p.Size, ports: fmt.Sprint(ports),
+			}
+			if e.target.SSID {
+				key.ssid = uint16(i + 1)
+			}
+			out = append(out, plannedPath{endpoint: e, key: key, class: i, ports: ports})
+		}
+	}
+	return out
 }
 
 // portsOf: where a target returns no SSID, each class has source ports of its own.
@@ -87,96 +136,6 @@ func (p *resolvedPlan) portsOf(t *probe.Target, class int) []uint16 {
 		return p.Ports(t.Name, p.Count)
 	}
 	return p.Ports(t.Name, p.Count*len(p.Classes))[class*p.Count:][:p.Count]
-}
-
-func (p *resolvedPlan) keyOf(e endpoint, class probe.Class, ports []uint16) pathKey {
-	return pathKey{
-		target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV, ssid: e.target.SSID,
-		key: string(e.target.Key), size: p.Size, ports: fmt.Sprint(ports),
-	}
-}
-
-// templateKey is what probes have in common, whatever their target.
-type templateKey struct {
-	ssid uint16
-	dscp uint8
-	tlv  bool
-	size int
-	key  string
-}
-
-func (l *loop) newPath(p *resolvedPlan, e endpoint, class int, ports []uint16, templates map[templateKey]*stamp.Template) (*path, error) {
-	c := p.Classes[class]
-	path := &path{key: p.keyOf(e, c, ports), target: e.target, route: e.route}
-	path.mark = sock.Outgoing{TOS: c.DSCP << 2, TTL: 255}
-	if e.target.SSID {
-		path.ssid = uint16(class + 1)
-	}
-	t, auth, err := templateOf(p, e.target, path.ssid, c.DSCP, templates)
-	if err != nil {
-		return nil, err
-	}
-	path.probe, path.auth = t, auth
-	l.anyAuth = l.anyAuth || auth != nil
-	v6 := e.addr.Addr().Is6()
-	path.flows = make([]flow, len(ports))
-	// A probe is held until Late after it was sent, and then until the sockets were read.
-	slots := int((l.late+2*int64(drainEvery))/l.schedule.interval) + 2
-	if l.counted {
-		slots = min(slots, l.count)
-	}
-	ring := make([]slot, slots*len(ports)) // one allocation a path
-	for i := range path.flows {
-		key := socketKey{v6: v6, port: ports[i]}
-		if ports[i] == 0 {
-			key.index = i
-			if !e.target.SSID {
-				key.index += class * p.Count
-			}
-		}
-		s := l.sockets[key]
-		if s == nil {
-			s = l.openSocket(key)
-			l.sockets[key] = s
-		}
-		s.flows++
-		f := &path.flows[i]
-		*f = flow{path: path, sock: s, dest: sock.NewSockaddr(e.addr), index: int32(i), lastRTT: -1, marks: noMarks,
-			slots: ring[i*slots : (i+1)*slots : (i+1)*slots], left: l.count}
-		l.left += l.count
-		k := f.mapKey()
-		if other := l.byKey[k]; other != nil && !other.path.gone {
-			l.log.Warn("two targets share an address and port", "target", e.target.Name, "other", other.path.target.Name)
-		}
-		l.byKey[k] = f
-	}
-	return path, nil
-}
-
-func templateOf(p *resolvedPlan, t *probe.Target, ssid uint16, dscp uint8, all map[templateKey]*stamp.Template) (*stamp.Template, *stamp.Authenticator, error) {
-	o := stamp.ProbeOptions{SSID: ssid, DSCP1: dscp, NoTLV: !t.TLV, Size: p.Size, ErrorEstimate: p.ErrorEstimate}
-	if t.Key != nil {
-		auth, err := stamp.NewAuthenticator(t.Key)
-		if err != nil {
-			return nil, nil, fmt.Errorf("authenticate probes: %w", err)
-		}
-		o.Mode, o.Auth = stamp.Authenticated, auth
-	}
-	key := templateKey{ssid: ssid, dscp: dscp, tlv: t.TLV, size: p.Size, key: string(t.Key)}
-	if made := all[key]; made != nil {
-		return made, o.Auth, nil
-	}
-	made, err := stamp.NewTemplate(o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("build probe: %w", err)
-	}
-	all[key] = made
-	return made, o.Auth, nil
-}
-
-func (f *flow) mapKey() flowKey {
-	a := f.path.key.addr
-	return flowKey{addr: a.Addr().As16(), port: a.Port(), ssid: f.path.ssid, sock: f.sock.id}
 }
 
 // reschedule orders flows by socket, so that those due together can leave in one
@@ -190,7 +149,7 @@ func (l *loop) reschedule() {
 	}
 	slices.SortFunc(flows, func(a, b *flow) int {
 		return cmp.Or(cmp.Compare(a.sock.port, b.sock.port), cmp.Compare(a.sock.id, b.sock.id),
-			cmp.Compare(a.path.key.target, b.path.key.target), cmp.Compare(a.path.ssid, b.path.ssid),
+			cmp.Compare(a.path.key.target, b.path.key.target), cmp.Compare(a.path.key.ssid, b.path.key.ssid),
 			a.path.key.addr.Compare(b.path.key.addr), cmp.Compare(a.index, b.index))
 	})
 	if flows == nil {
@@ -204,13 +163,37 @@ func (l *loop) reschedule() {
 func (l *loop) forget(p *path) {
 	for i := range p.flows {
 		f := &p.flows[i]
-		if k := f.mapKey(); l.byKey[k] == f {
-			delete(l.byKey, k)
-		}
+		l.unlink(f)
 		if f.sock.flows--; f.sock.flows == 0 {
 			delete(l.sockets, f.sock.key)
 			delete(l.byFD, int32(f.sock.fd))
 			f.sock.close()
+		}
+	}
+}
+
+// link makes f the flow that replies are looked up for. One that is gone from
+// the plan and had the same session comes after it, for as long as it waits.
+func (l *loop) link(f *flow) {
+	k := f.mapKey()
+	f.older = l.byKey[k]
+	l.byKey[k] = f
+}
+
+func (l *loop) unlink(f *flow) {
+	k := f.mapKey()
+	if l.byKey[k] == f {
+		if f.older == nil {
+			delete(l.byKey, k)
+		} else {
+			l.byKey[k] = f.older
+		}
+		return
+	}
+	for at := l.byKey[k]; at != nil; at = at.older {
+		if at.older == f {
+			at.older = f.older
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,15 +28,23 @@ type systemClock struct {
 }
 
 func newSystemClock() (*systemClock, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return nil, fmt.Errorf("read monotonic clock: %w", err)
+	var before, after unix.Timespec
+	var base time.Time
+	for range 100 { // a preemption in between would stay as an error
+		err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &before)
+		base = time.Now()
+		if err = errors.Join(err, unix.ClockGettime(unix.CLOCK_MONOTONIC, &after)); err != nil {
+			return nil, fmt.Errorf("read monotonic clock: %w", err)
+		}
+		if after.Nano()-before.Nano() < 5_000 {
+			break
+		}
 	}
 	timer, err := sock.NewTimer()
 	if err != nil {
 		return nil, err
 	}
-	return &systemClock{base: time.Now(), baseMono: ts.Nano(), timer: timer}, nil
+	return &systemClock{base: base, baseMono: before.Nano() + (after.Nano()-before.Nano())/2, timer: timer}, nil
 }
 
 func (c *systemClock) Read() (wall, mono int64) {

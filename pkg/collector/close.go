@@ -20,7 +20,7 @@ const flowsAStep = 2048
 // closeWindows hands over the oldest window once all its probes can be forgotten.
 func (l *loop) closeWindows() {
 	sp := &l.spans.all[0]
-	if sp.endMono == maxMono || l.drained < sp.endMono+l.late && l.drained != maxMono {
+	if sp.endMono == maxMono || l.drained < max(sp.endMono, sp.last)+l.late && l.drained != maxMono {
 		return
 	}
 	c := &l.closing

@@ -25,8 +25,11 @@ type Collector struct {
 	resolver resolver
 	changed  chan struct{} // the plan was replaced
 
+	last *resolvedPlan // as the loop was given it; only one goroutine resolves at a time
+
 	mu     sync.Mutex // protects the fields below
 	plan   Plan
+	number int // of the plan: counts its changes
 	states []TargetState
 }
 
@@ -79,6 +82,7 @@ func (c *Collector) Run(ctx context.Context) error {
 func (c *Collector) Update(p Plan) {
 	c.mu.Lock()
 	c.plan = p
+	c.number++
 	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
@@ -112,7 +116,7 @@ func (c *Collector) keepResolved(ctx context.Context) {
 // resolve hands the loop the plan with the addresses of now.
 func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	c.mu.Lock()
-	plan := c.plan
+	plan, number := c.plan, c.number
 	c.mu.Unlock()
 	endpoints, states := c.resolver.resolve(ctx, plan.Targets, namesToo)
 	if ctx.Err() != nil {
@@ -129,24 +133,29 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 		c.options.Resolved(states)
 	}
 	q := sock.ReadClockQuality()
-	c.loop.plan.Store(&resolvedPlan{
-		Plan: plan, endpoints: endpoints, complete: namesToo,
-		ErrorEstimate: stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError),
-		wire:          stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
-	})
+	c.loop.estimate.Store(uint32(stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError)))
+	next := resolvedPlan{
+		Plan: plan, number: number, endpoints: endpoints, complete: namesToo,
+		wire: stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
+	}
+	if c.last != nil && c.last.same(&next) && !c.loop.broken.Load() {
+		return // the loop need not look through all flows for nothing
+	}
+	c.last = &next
+	c.loop.plan.Store(&next)
 }
 
 // logChanges says once of each target that it cannot be probed, or can again.
 func (c *Collector) logChanges(before, now []TargetState) {
 	was := make(map[string]string, len(before))
 	for _, s := range before {
-		if s.Err != nil {
+		if s.Err != nil && !errors.Is(s.Err, errPending) {
 			was[s.Name] = s.Err.Error()
 		}
 	}
 	for _, s := range now {
 		switch {
-		case errors.Is(s.Err, errThisHost):
+		case errors.Is(s.Err, errThisHost), errors.Is(s.Err, errPending):
 		case s.Err != nil && was[s.Name] != s.Err.Error():
 			c.options.Log.Warn("target not probed", "target", s.Name, "error", s.Err)
 		case s.Err == nil && was[s.Name] != "":

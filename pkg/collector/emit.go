@@ -52,7 +52,7 @@ func (l *loop) spendCount(f *flow, n int64) int64 {
 func (l *loop) prepare(f *flow, due int64) {
 	l.settle(f, l.drained)
 	if f.sock.fd < 0 {
-		l.notSent(f, reasonSourcePort, 1)
+		l.notSent(f, f.sock.whyClosed(), 1)
 		return
 	}
 	if f.next-f.tail >= uint32(len(f.slots)) {
@@ -66,10 +66,12 @@ func (l *loop) prepare(f *flow, due int64) {
 	o.sock, f.batch = f.sock, o.count
 	i := o.n
 	wall, mono := l.clock.Read()
+	span := l.spans.open()
+	span.last = mono
 	s := f.slot(f.next)
 	*s = slot{
 		wire: l.wire.FromUnixNano(wall), sent: mono, due: due, responder: -1,
-		win: l.spans.open().num, marks: noMarks,
+		win: span.num, marks: noMarks,
 	}
 	n := f.path.probe.Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)
 	o.batch.SetLen(i, n)

@@ -22,7 +22,8 @@ type flow struct {
 	lastRTT int64 // ns, of the last settled probe that had one; -1 if none
 	marks   marks // as last seen
 	batch   uint64
-	stamped bool // a transmit stamp has come: a probe without one never left
+	older   *flow // a flow that is gone from the plan and had the same session
+	stamped bool  // the device stamps what it transmits: a probe without a stamp never left
 }
 
 // A slot collects what is heard of one probe until it is forgotten.
@@ -80,6 +81,21 @@ func (f *flow) slot(seq uint32) *slot { return &f.slots[seq%uint32(len(f.slots))
 
 // holds says whether the probe with that number is still remembered.
 func (f *flow) holds(seq uint32) bool { return seq-f.tail < f.next-f.tail }
+
+// holder returns the flow that has the probe with that number and T1 in flight:
+// f, or one that left the plan and had the same session before it. If none has
+// both, it is f as long as f has the number; else nil.
+func (f *flow) holder(seq uint32, wire stamp.Timestamp) *flow {
+	for g := f; g != nil; g = g.older {
+		if g.holds(seq) && g.slot(seq).wire == wire {
+			return g
+		}
+	}
+	if f.holds(seq) {
+		return f
+	}
+	return nil
+}
 
 // hops returns the number of routers that a packet crossed, judged by the
 // nearest initial TTL above the one it arrived with: 255 by RFC 8762 section

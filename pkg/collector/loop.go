@@ -39,10 +39,13 @@ type loop struct {
 	retiring []*path // gone from the plan, with windows still to be written
 	byKey    map[flowKey]*flow
 	wire     stamp.Clock // how T1 is written
-	anyAuth  bool
+
+	estimated stamp.ErrorEstimate // in the probes now
+	anyAuth   bool
 
 	waiting  int   // probes sent and not heard of
 	unread   int   // probes sent since the sockets were read
+	aged     int64 // monotonic ns: when drops at sockets were last aged
 	left     int   // probes still to send, where counted
 	complete bool  // the plan has all its addresses
 	drained  int64 // monotonic ns: everything that had arrived by then was read
@@ -58,6 +61,8 @@ type loop struct {
 	// Shared with other goroutines.
 	stats    stats
 	reasons  [numReasons]atomic.Uint64
+	broken   atomic.Bool                  // a socket could not be opened, or a target is link-local: apply again
+	estimate atomic.Uint32                // of the clock's error, for probes to come
 	plan     atomic.Pointer[resolvedPlan] // the next plan, taken by the loop
 	stopping atomic.Bool
 	reports  chan event // to the reporter
@@ -102,6 +107,8 @@ func (l *loop) run(ctx context.Context) {
 			l.apply(p)
 		}
 		now := l.sampleClock()
+		l.ageDrops(now)
+		l.refreshEstimate()
 		if !l.stopping.Load() {
 			l.sendDue(now)
 		}
@@ -112,7 +119,7 @@ func (l *loop) run(ctx context.Context) {
 		if l.finished() {
 			break
 		}
-		l.sleep()
+		l.sleep(now)
 	}
 	l.finish()
 }
@@ -139,6 +146,18 @@ func (l *loop) sampleClock() (mono int64) {
 	return mono
 }
 
+// refreshEstimate puts what is known of the clock's error into probes to come.
+func (l *loop) refreshEstimate() {
+	e := stamp.ErrorEstimate(l.estimate.Load())
+	if e == l.estimated {
+		return
+	}
+	l.estimated = e
+	for _, p := range l.paths {
+		p.probe.SetErrorEstimate(e)
+	}
+}
+
 // shouldDrain: the kernel has stamped what arrives, so that reading it can wait
 // until it is worth a look, or until nothing is left to send.
 func (l *loop) shouldDrain(now int64) bool {
@@ -152,7 +171,8 @@ func (l *loop) finished() bool {
 	return done && l.waiting == 0
 }
 
-func (l *loop) sleep() {
+// sleep waits for the next thing to do. woken is when it last did.
+func (l *loop) sleep(woken int64) {
 	_, now := l.clock.Read()
 	until := now + int64(idleEvery)
 	if l.closing.active {
@@ -162,7 +182,7 @@ func (l *loop) sleep() {
 		until = now + int64(drainEvery)
 	}
 	if !l.stopping.Load() && (!l.counted || l.left > 0) {
-		until = min(until, max(l.schedule.ready(), now+int64(l.schedule.coalesce())))
+		until = min(until, max(l.schedule.ready(), woken+int64(l.schedule.coalesce())))
 	} else if l.waiting > 0 {
 		// Nothing but replies to wait for.
 		until = now + int64(time.Millisecond)

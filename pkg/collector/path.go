@@ -14,7 +14,7 @@ type pathKey struct {
 	class  probe.Class
 	addr   netip.AddrPort
 	tlv    bool
-	ssid   bool
+	ssid   uint16 // 1 + the class's index; 0 where the target returns none
 	key    string
 	size   int
 	ports  string // the source ports, for comparison
@@ -25,7 +25,7 @@ type path struct {
 	key     pathKey
 	target  *probe.Target
 	route   route
-	ssid    uint16 // 1 + the class's index; 0 where the target returns none
+	clock   probe.Clock // of its last RTT
 	probe   *stamp.Template
 	auth    *stamp.Authenticator
 	mark    sock.Outgoing
@@ -34,7 +34,6 @@ type path struct {
 	stamped bool    // a transmit stamp has come: the clock is the sockets'
 	jitter  float64 // ns, RFC 3550 section 6.4.1, running
 	order   int     // in the plan: paths are written in that order
-	gone    bool    // no longer in the plan; kept until its windows are written
 }
 
 func (p *path) family() int {
@@ -48,4 +47,5 @@ func (p *path) family() int {
 type route struct {
 	source  netip.Addr // invalid if unknown
 	ifIndex int        // 0 if unknown
+	stamps  bool       // its driver says that it stamps what it transmits
 }

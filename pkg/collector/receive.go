@@ -78,7 +78,7 @@ func (l *loop) reply(s *socket, b []byte, from netip.AddrPort, m *sock.Meta) {
 		l.stats.add(countReplyAuth)
 		return
 	}
-	if !f.holds(r.SenderSeq) {
+	if f = f.holder(r.SenderSeq, r.SenderTimestamp); f == nil {
 		l.stats.add(countReplyStale)
 		return
 	}
@@ -253,14 +253,14 @@ func (l *loop) slotOf(s *socket, to netip.AddrPort, b []byte) (*flow, *slot) {
 	if f.path.auth != nil {
 		at = 16 // RFC 8762 section 4.2.2: twelve octets of MBZ follow the number
 	}
-	if !f.holds(seq) || len(b) < at+8 {
+	if len(b) < at+8 {
 		return nil, nil
 	}
-	p := f.slot(seq)
-	if stamp.Timestamp(binary.BigEndian.Uint64(b[at:])) != p.wire {
+	wire := stamp.Timestamp(binary.BigEndian.Uint64(b[at:]))
+	if f = f.holder(seq, wire); f == nil || f.slot(seq).wire != wire {
 		return nil, nil
 	}
-	return f, p
+	return f, f.slot(seq)
 }
 
 func hostUnreachable(e sock.ExtendedError) bool {

@@ -42,7 +42,7 @@ func (r *reporter) window(e *event) *probe.Window {
 	w := &probe.Window{Start: e.span.start, End: e.span.label, Paths: make([]probe.Path, 0, len(e.paths))}
 	for _, pw := range e.paths {
 		if p := r.path(pw); p.Sent > 0 || p.NotSent > 0 {
-			p.HostDrops = r.grown[e.num].of(pw.path.route.ifIndex)
+			p.HostDrops = r.grown[e.num].of(pw.route.ifIndex)
 			r.logNotSent(&p)
 			w.Paths = append(w.Paths, p)
 		}
@@ -52,8 +52,8 @@ func (r *reporter) window(e *event) *probe.Window {
 
 func (r *reporter) path(w *pathWindow) probe.Path {
 	p := probe.Path{
-		Dst: w.path.target.Name, DstTags: w.path.target.Tags, Family: w.path.family(), Addr: w.path.key.addr,
-		SrcAddr: w.path.route.source, Class: w.path.key.class, Clock: w.clock,
+		Dst: w.target.Name, DstTags: w.target.Tags, Family: w.path.family(), Addr: w.path.key.addr,
+		SrcAddr: w.route.source, Class: w.path.key.class, Clock: w.clock,
 		Responder: w.responder, SendLate: w.sendLate, Jitter: w.jitter,
 	}
 	for i, n := range w.notSent {

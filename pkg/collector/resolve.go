@@ -25,6 +25,7 @@ type TargetState struct {
 var (
 	errNotAllowed = errors.New("address is outside probing.allow")
 	errThisHost   = errors.New("target is this host")
+	errPending    = errors.New("name was not looked up yet")
 	errNoAddress  = errors.New("name has no address of the wanted family")
 )
 
@@ -43,7 +44,7 @@ type resolver struct {
 	self   bool
 	host   string
 	allow  func(netip.Addr) bool
-	kept   map[string][]netip.Addr // by target name
+	kept   map[string][]netip.Addr // by name looked up
 }
 
 // resolve answers for all targets; one that fails harms no other. Names already
@@ -59,8 +60,11 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 			states[i].Addresses = []netip.Addr{a.Unmap()}
 			continue
 		}
-		states[i].Addresses = r.kept[t.Name]
+		states[i].Addresses = r.kept[t.Address]
 		if !namesToo {
+			if len(states[i].Addresses) == 0 {
+				states[i].Err = errPending
+			}
 			continue
 		}
 		g.Go(func() error {
@@ -72,9 +76,10 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 	local := localAddresses()
 	kept := make(map[string][]netip.Addr, len(targets))
 	var out []endpoint
+	stamps := map[int]bool{} // by interface index
 	for i := range targets {
 		t, s := &targets[i], &states[i]
-		kept[t.Name] = s.Addresses
+		kept[t.Address] = s.Addresses
 		if s.Err != nil && len(s.Addresses) == 0 {
 			continue
 		}
@@ -82,7 +87,12 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 			continue
 		}
 		for _, a := range s.Addresses {
-			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: routeTo(a)})
+			way := routeTo(a)
+			if _, known := stamps[way.ifIndex]; !known {
+				stamps[way.ifIndex] = txStamps(way.ifIndex)
+			}
+			way.stamps = stamps[way.ifIndex]
+			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: way})
 		}
 	}
 	r.kept = kept
@@ -102,9 +112,9 @@ func (r *resolver) ask(ctx context.Context, t *probe.Target) ([]netip.Addr, erro
 		if errors.As(err, &dns) && dns.IsNotFound {
 			return nil, fmt.Errorf("resolve %q: %w", t.Address, err)
 		}
-		return r.kept[t.Name], fmt.Errorf("resolve %q: %w", t.Address, err)
+		return r.kept[t.Address], fmt.Errorf("resolve %q: %w", t.Address, err)
 	}
-	return r.choose(answer, r.kept[t.Name]), nil
+	return r.choose(answer, r.kept[t.Address]), nil
 }
 
 // choose takes one address, or one of each family; the one in use if it is still there.

@@ -64,7 +64,15 @@ func (s *schedule) skip(now int64) (missed int64) {
 	return missed
 }
 
-// restart begins a cycle of other flows now.
+// restart goes on with other flows, at the same point of the cycle: a plan that
+// changes often must not starve the flows at its end.
 func (s *schedule) restart(flows []*flow, now int64) {
-	s.flows, s.origin, s.at = flows, now, 0
+	due, n := s.due(), len(s.flows)
+	s.flows = flows
+	if n == 0 || len(flows) == 0 {
+		s.origin, s.at = now, 0
+		return
+	}
+	s.at = s.at * len(flows) / n
+	s.origin = due - int64(s.at)*s.interval/int64(len(flows))
 }

@@ -34,21 +34,21 @@ func (l *loop) end(f *flow, s *slot) {
 		l.advance(f, s)
 	case slotWaiting:
 		l.waiting--
-		if s.t1 == 0 && f.stamped {
+		switch {
+		case f.sock.claimDrop(&l.stats):
+			// The reply reached our socket: for the direction it counts as seen.
+			c.Sent++
+			c.LocalDrop++
+			f.dir.seen++
+		case s.t1 == 0 && f.stamped:
 			// The kernel took it and no device transmitted it: no carrier, no neighbour yet.
 			c.NotSent++
 			w.notSent[reasonNeverLeft]++
 			l.reasons[reasonNeverLeft].Add(1)
-			return
+		default:
+			c.Sent++
+			l.giveUp(f, f.dir.lose(s.win))
 		}
-		c.Sent++
-		if f.sock.claimDrop(&l.stats) {
-			// The reply reached our socket: for the direction it counts as seen.
-			c.LocalDrop++
-			f.dir.seen++
-			return
-		}
-		l.giveUp(f, f.dir.lose(s.win))
 	}
 }
 
@@ -60,7 +60,9 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	}
 	c.take(f, s.marks)
 	elapsed, rtt, clock := l.times(f, s)
-	if s.responder >= 0 {
+	if s.responder < 0 || s.responder > elapsed {
+		l.stats.add(countBadStamps)
+	} else {
 		w.responder.Record(s.responder)
 	}
 	if elapsed > l.timeout {
@@ -68,7 +70,11 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 		return
 	}
 	c.Received++
-	w.sendLate.Record(max(s.t1, s.sent) - s.due)
+	left := s.sent
+	if !l.offset.stepWithin(s.sent, s.got) {
+		left = max(left, s.t1)
+	}
+	w.sendLate.Record(left - s.due)
 	if rtt < 0 {
 		return
 	}
@@ -78,6 +84,7 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 		}
 		w.clock = clock
 	}
+	f.path.clock = clock
 	c.rtt.Record(rtt)
 	if f.lastRTT >= 0 {
 		d := float64(max(rtt-f.lastRTT, f.lastRTT-rtt))
@@ -108,7 +115,6 @@ func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
 	case clock == probe.ClockUser && f.path.stamped:
 		return elapsed, -1, clock // one stamp went missing; its path has the better clock
 	case elapsed < 0 || s.responder < 0 || s.responder > elapsed:
-		l.stats.add(countBadStamps)
 		return max(0, elapsed), -1, clock
 	}
 	return elapsed, elapsed - s.responder, clock

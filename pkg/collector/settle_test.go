@@ -21,7 +21,7 @@ func testFlow(slots int) (*loop, *flow) {
 func (f *flow) testSend() *slot {
 	s := f.slot(f.next)
 	at := int64(f.next)*1e6 + 1
-	*s = slot{sent: at, due: at, responder: 0, marks: noMarks}
+	*s = slot{sent: at, due: at, t1: at, responder: 0, marks: noMarks} // t1: it left
 	f.next++
 	return s
 }
@@ -182,4 +182,25 @@ func TestLossAtTheEndOfAWindowBesideAnOpenProbe(t *testing.T) {
 		l.closeWindow(f, 0)
 		require.Equal(t, c.want, f.path.window(0).flows[0].Counts, "%v", c.fates)
 	}
+}
+
+func TestProbeThatNoDeviceTransmittedIsNotLost(t *testing.T) {
+	l, f := testFlow(8)
+	answered := func() {
+		s := f.testSend()
+		s.state, s.counters, s.t4 = slotAnswered, counters{byTLV, f.next, f.next}, s.sent+1
+	}
+	f.testSend().t1 = 0 // no stamp was ever seen: who knows whether there are any
+	answered()
+	f.testSend().t1 = 0
+	f.testSend()
+	answered()
+	l.settle(f, maxMono)
+	w := f.path.window(0)
+	c := w.flows[0].Counts
+	require.NoError(t, c.Check())
+	require.EqualValues(t, 4, c.Sent)
+	require.EqualValues(t, 2, c.Lost)
+	require.EqualValues(t, 1, c.NotSent)
+	require.EqualValues(t, 1, w.notSent[reasonNeverLeft])
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -12,14 +13,16 @@ import (
 // A socket holds one source port of one family; all flows that leave from that
 // port share it.
 type socket struct {
-	key     socketKey
-	id      uint32 // in the map of flows
-	fd      int    // -1 if it could not be opened
-	err     error  // why not
-	port    uint16
-	flows   int // that use it
-	drops   uint32
-	unspent uint32 // drops that no missing probe accounts for yet
+	key   socketKey
+	id    uint32 // in the map of flows
+	bind  netip.AddrPort
+	fd    int   // -1 if it could not be opened
+	err   error // why not
+	port  uint16
+	flows int // that use it
+	drops uint32
+	fresh uint32 // drops of late that no missing probe accounts for yet
+	aged  uint32 // the same, from the time before
 }
 
 // socketKey: with port 0 the kernel chooses, a port for each index.
@@ -47,21 +50,42 @@ func (l *loop) openSocket(key socketKey) *socket {
 		}
 	}
 	l.socketID++
-	s := &socket{key: key, id: l.socketID, port: key.port}
+	s := &socket{key: key, id: l.socketID, port: key.port, fd: -1, bind: netip.AddrPortFrom(bind, key.port)}
+	l.reopenSocket(s)
+	return s
+}
+
+// reopenSocket opens a socket, or tries again where that failed before: the port
+// may be free now, the source address there.
+func (l *loop) reopenSocket(s *socket) {
+	before := s.err
 	s.fd, s.err = sock.Open(sock.Options{
-		Bind: netip.AddrPortFrom(bind, key.port), Device: l.device, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
+		Bind: s.bind, Device: l.device, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
 		TxStamps: true, RecvErr: true, DontFragment: true,
 	})
 	if s.err == nil {
 		s.err = s.watch(l.epoll)
 	}
 	if s.err != nil {
-		l.log.Error("source port not usable", "port", key.port, "error", s.err)
+		if before == nil {
+			l.log.Error("source port not usable", "port", s.key.port, "error", s.err)
+		}
 		s.close()
-		return s
+		return
 	}
 	l.byFD[int32(s.fd)] = s
-	return s
+}
+
+// whyClosed is the reason for which nothing leaves from a socket that could not
+// be opened.
+func (s *socket) whyClosed() reason {
+	switch {
+	case errors.Is(s.err, unix.EADDRNOTAVAIL):
+		return reasonNoSource
+	case errors.Is(s.err, unix.EADDRINUSE), errors.Is(s.err, unix.EACCES):
+		return reasonSourcePort
+	}
+	return reasonOther
 }
 
 func (s *socket) watch(epoll int) error {
@@ -94,17 +118,40 @@ func (s *socket) close() {
 // local_drop of the socket mode is an upper bound: our own drops never count as
 // the network's loss.
 func (s *socket) claimDrop(st *stats) bool {
-	if s.fd < 0 {
+	if s.aged+s.fresh == 0 {
+		s.readDrops(st)
+	}
+	switch {
+	case s.aged > 0:
+		s.aged--
+	case s.fresh > 0:
+		s.fresh--
+	default:
 		return false
 	}
-	if s.unspent == 0 {
-		n, err := sock.Drops(s.fd)
-		if err != nil || n == s.drops {
-			return false
-		}
-		st[countSocketDrops].Add(uint64(n - s.drops))
-		s.unspent, s.drops = n-s.drops, n
-	}
-	s.unspent--
 	return true
+}
+
+func (s *socket) readDrops(st *stats) {
+	if s.fd < 0 {
+		return
+	}
+	if n, err := sock.Drops(s.fd); err == nil && n != s.drops {
+		st[countSocketDrops].Add(uint64(n - s.drops))
+		s.fresh += n - s.drops
+		s.drops = n
+	}
+}
+
+// ageDrops forgets, once every Late, drops that no probe can be missing for any
+// more: a flood of long ago must not hide a loss of now.
+func (l *loop) ageDrops(now int64) {
+	if now-l.aged < l.late {
+		return
+	}
+	l.aged = now
+	for _, s := range l.sockets {
+		s.readDrops(&l.stats)
+		s.aged, s.fresh = s.fresh, 0
+	}
 }

@@ -10,6 +10,7 @@ import (
 type span struct {
 	num                uint32
 	startMono, endMono int64     // endMono is maxMono while no end is set
+	last               int64     // monotonic ns, when a probe was last sent in it
 	start, label       time.Time // label: the time of its lines
 }
 
@@ -19,6 +20,8 @@ const maxMono = int64(1)<<62 - 1
 type pathWindow struct {
 	num       uint32
 	path      *path
+	target    *probe.Target // as they were when the window was opened: the loop may
+	route     route         // change the path's while the reporter reads these
 	clock     probe.Clock
 	notSent   [numReasons]uint64
 	responder probe.Hist
@@ -41,7 +44,7 @@ func (p *path) window(num uint32) *pathWindow {
 			return w
 		}
 	}
-	w := &pathWindow{num: num, path: p, clock: probe.ClockSocket, flows: make([]flowWindow, len(p.flows))}
+	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows))}
 	for i := range w.flows {
 		w.flows[i].marks = noMarks
 	}
@@ -81,6 +84,9 @@ func (s *spans) begin(wall, mono int64) {
 		// Aligned to the zero time, as InfluxDB's GROUP BY time() is to the epoch:
 		// both fall on whole seconds, minutes, hours and days of UTC.
 		end := now.Truncate(s.length).Add(s.length)
+		if n := len(s.all); n > 0 && s.unique(end).Equal(s.all[n-1].label) {
+			end = end.Add(s.length) // the clocks were read a little apart: it is over already
+		}
 		sp.endMono = mono + int64(end.Sub(now))
 		sp.label = s.unique(end)
 	}

@@ -1,0 +1,113 @@
+package collector
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/internal/sock"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// templateKey is what probes have in common, whatever their target.
+type templateKey struct {
+	ssid uint16
+	dscp uint8
+	tlv  bool
+	size int
+	key  string
+}
+
+func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKey]*stamp.Template) (*path, error) {
+	class := w.key.class
+	t, auth, err := templateOf(p, w.target, w.key.ssid, class.DSCP, templates)
+	if err != nil {
+		return nil, err
+	}
+	made := &path{
+		key: w.key, target: w.target, route: w.route, probe: t, auth: auth, clock: probe.ClockSocket,
+		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, flows: make([]flow, len(w.ports)),
+	}
+	l.anyAuth = l.anyAuth || auth != nil
+	// A probe is held until Late after it was sent, and then until the sockets were read.
+	slots := int((l.late+2*int64(drainEvery))/l.schedule.interval) + 2
+	if l.counted {
+		slots = min(slots, l.count)
+	}
+	ring := make([]slot, slots*len(w.ports)) // one allocation a path
+	for i := range made.flows {
+		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
+			slots: ring[i*slots : (i+1)*slots : (i+1)*slots]}
+	}
+	for i := range made.flows {
+		if err := l.bind(&made.flows[i], p, w); err != nil {
+			for j := range i {
+				l.left -= made.flows[j].left
+				l.unlink(&made.flows[j])
+				made.flows[j].sock.flows--
+			}
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// bind gives a flow its source port. Two names for one address and port may not
+// share a session: where the kernel chooses ports, the second gets others.
+func (l *loop) bind(f *flow, p *resolvedPlan, w *plannedPath) error {
+	i := int(f.index)
+	key := socketKey{v6: w.addr.Addr().Is6(), port: w.ports[i]}
+	if key.port == 0 {
+		key.index = i
+		if !w.target.SSID {
+			key.index += w.class * p.Count
+		}
+	}
+	for {
+		if f.sock = l.sockets[key]; f.sock == nil {
+			f.sock = l.openSocket(key)
+			l.sockets[key] = f.sock
+		}
+		other := l.byKey[f.mapKey()]
+		if other == nil || l.isRetiring(other.path) {
+			break
+		}
+		if key.port != 0 {
+			return fmt.Errorf("it has the address and port of target %s", other.path.target.Name)
+		}
+		key.index += p.Count * len(p.Classes)
+	}
+	f.sock.flows++
+	f.left = l.count
+	l.left += l.count
+	l.link(f)
+	return nil
+}
+
+func (l *loop) isRetiring(p *path) bool { return slices.Contains(l.retiring, p) }
+
+func (f *flow) mapKey() flowKey {
+	a := f.path.key.addr
+	return flowKey{addr: a.Addr().As16(), port: a.Port(), ssid: f.path.key.ssid, sock: f.sock.id}
+}
+
+func templateOf(p *resolvedPlan, t *probe.Target, ssid uint16, dscp uint8, all map[templateKey]*stamp.Template) (*stamp.Template, *stamp.Authenticator, error) {
+	o := stamp.ProbeOptions{SSID: ssid, DSCP1: dscp, NoTLV: !t.TLV, Size: p.Size}
+	if t.Key != nil {
+		auth, err := stamp.NewAuthenticator(t.Key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("authenticate probes: %w", err)
+		}
+		o.Mode, o.Auth = stamp.Authenticated, auth
+	}
+	key := templateKey{ssid: ssid, dscp: dscp, tlv: t.TLV, size: p.Size, key: string(t.Key)}
+	if made := all[key]; made != nil {
+		return made, o.Auth, nil
+	}
+	made, err := stamp.NewTemplate(o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("build probe: %w", err)
+	}
+	all[key] = made
+	return made, o.Auth, nil
+}
