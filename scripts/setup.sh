@@ -23,6 +23,8 @@ test)
 	has go || { echo "setup: needs Go $(awk '/^go /{print $2}' go.mod) or newer, see https://go.dev/dl" >&2; exit 2; }
 	need gcc gcc                                   # the race detector
 	[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+	need ip iproute2                               # ip and tc: what tests do to a host of the lab
+	need nft nftables                              # a host's own firewall
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	has influxd || unpack+=(influxdb)              # the sink's test against a real server
 	;;

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +24,11 @@ import (
 type agent struct {
 	log     *slog.Logger
 	stdout  io.Writer
-	summary bool // print a table of each window (no configuration was given)
+	summary *sink.Queue // takes a table of each window; nil if there is a configuration
 
 	// Owned by the goroutine of run.
 	cfg        *config.Config
+	outputs    map[config.Sink]sink.Output // those that are open
 	reflecting *part
 	collecting *part
 	serving    *part
@@ -42,6 +44,7 @@ type agent struct {
 	collector *collector.Collector
 	peers     []netip.Addr
 	policy    *config.Config
+	probing   bool // there are targets
 	timing    probe.Timing
 	lastEnd   time.Time // when the last window arrived here
 }
@@ -84,7 +87,11 @@ func (a *agent) beginReflector(cfg *config.Config) error {
 }
 
 func (a *agent) beginCollector(cfg *config.Config) error {
+	a.mu.Lock()
+	a.probing = len(cfg.Targets) > 0
+	a.mu.Unlock()
 	if len(cfg.Targets) == 0 {
+		a.resolved(nil)
 		a.log.Info("no targets: reflecting only")
 		return nil
 	}
@@ -111,8 +118,10 @@ func (a *agent) window(w *probe.Window) {
 	a.handover.Lock()
 	defer a.handover.Unlock()
 	a.latest.Set(w)
-	if a.summary {
-		printWindow(a.stdout, w)
+	if a.summary != nil {
+		var b bytes.Buffer
+		printWindow(&b, w)
+		a.summary.Enqueue(sink.Batch{Data: b.Bytes(), Lines: len(w.Paths) + 3})
 	}
 	err := errors.Join(a.fanout.Window(w), a.fanout.Agent(&sink.AgentStats{Time: w.End, Fields: a.fields(a.fanout)}))
 	if err != nil {
@@ -124,7 +133,9 @@ func (a *agent) window(w *probe.Window) {
 func (a *agent) resolved(states []collector.TargetState) {
 	var addrs []netip.Addr
 	for _, s := range states {
-		addrs = append(addrs, s.Addresses...)
+		if s.Err == nil { // what may not be probed is no peer either
+			addrs = append(addrs, s.Addresses...)
+		}
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	addrs = slices.Compact(addrs)
@@ -146,27 +157,43 @@ func (a *agent) updatePolicy() {
 }
 
 // reload makes cfg the configuration. Parts that it does not change go on
-// undisturbed; what cannot be had leaves the old part running.
+// undisturbed; where the new one cannot be had, the old one goes on, and the next
+// reload tries again.
 func (a *agent) reload(cfg *config.Config) error {
 	old := a.cfg
 	a.cfg = cfg
 	var errs []error
-	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
-	if !sameHost || !reflect.DeepEqual(old.Sinks, cfg.Sinks) {
-		before := a.fanout
-		if err := a.beginSinks(cfg); err != nil {
+	keep := func(err error, undo func()) {
+		if err != nil {
 			errs = append(errs, err)
-		} else {
-			errs = append(errs, closeSinks(before))
+			undo()
 		}
-	} else {
-		errs = append(errs, a.fanout.Reopen())
 	}
-	errs = append(errs, a.reloadReflector(old, cfg), a.reloadCollector(old, cfg))
+	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
+	if sameHost && slices.Equal(old.Sinks, cfg.Sinks) {
+		keep(a.fanout.Reopen(), func() {})
+	} else {
+		keep(a.beginSinks(cfg), func() { cfg.Sinks = old.Sinks })
+	}
+	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
+	keep(a.reloadCollector(old, cfg), func() {})
 	if !sameHost || old.API != cfg.API {
-		errs = append(errs, a.serving.stop(), a.beginAPI(cfg))
+		keep(a.reloadAPI(old, cfg), func() { cfg.API = old.API })
 	}
 	return errors.Join(errs...)
+}
+
+// reloadAPI serves the new address before it leaves the old one, where they differ.
+func (a *agent) reloadAPI(old, cfg *config.Config) error {
+	before := a.serving
+	if old.API == cfg.API {
+		return errors.Join(before.stop(), a.beginAPI(cfg))
+	}
+	if err := a.beginAPI(cfg); err != nil {
+		a.serving = before
+		return err
+	}
+	return before.stop()
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
@@ -185,10 +212,10 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 	a.mu.Unlock()
 	if err = errors.Join(err, a.beginReflector(cfg)); err != nil {
 		// The old addresses were ours a moment ago.
-		return errors.Join(err, a.beginReflector(old))
+		err = errors.Join(err, a.beginReflector(old))
 	}
 	a.updatePolicy()
-	return nil
+	return err
 }
 
 // reloadCollector keeps sessions where only what is probed has changed.

@@ -101,7 +101,11 @@ func ping(ctx context.Context, f *pingFlags, hosts []string, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	if err := f.print(stdout, window); err != nil {
+	err = f.print(stdout, window)
+	if f.output == "json" {
+		err = errors.Join(err, printUnprobed(stdout, c.Targets()))
+	}
+	if err != nil {
 		return fmt.Errorf("print results: %w", err)
 	}
 	if err := unprobed(c.Targets(), stderr); err != nil {
@@ -244,7 +248,14 @@ func (f *pingFlags) targets(hosts []string) (out []probe.Target, err error) {
 
 // splitTarget reads HOST, HOST:PORT, an IPv6 address, or [IPv6]:PORT.
 func splitTarget(s string) (host string, port uint16, err error) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+	if a, err := netip.ParseAddrPort(s); err == nil && a.Port() != 0 {
+		return a.Addr().String(), a.Port(), nil
+	}
+	bare := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		bare = s[1 : len(s)-1]
+	}
+	if a, err := netip.ParseAddr(bare); err == nil {
 		return a.String(), stamp.Port, nil
 	}
 	if !strings.Contains(s, ":") {

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/collector"
 )
 
 // jsonPath is the object that --output json prints for a target and class.
@@ -75,6 +76,20 @@ func printJSON(w io.Writer, win *probe.Window) error {
 	enc := json.NewEncoder(w)
 	for i := range win.Paths {
 		if err := enc.Encode(toJSON(&win.Paths[i])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printUnprobed writes an object for each target that could not even be asked.
+func printUnprobed(w io.Writer, states []collector.TargetState) error {
+	enc := json.NewEncoder(w)
+	for _, s := range states {
+		if s.Err == nil {
+			continue
+		}
+		if err := enc.Encode(map[string]string{"target": s.Name, "error": s.Err.Error()}); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
+	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
 func newRun() *cobra.Command {
@@ -46,19 +47,25 @@ func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	a := &agent{log: log, stdout: stdout, summary: file == ""}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anything runs: it ends a program that does not ask for it
+	defer signal.Stop(hup)
+	a := &agent{log: log, stdout: stdout, outputs: map[config.Sink]sink.Output{}}
+	if file == "" {
+		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Log: log})
+	}
 	if err := beginOrFallBack(a, cfg, file == ""); err != nil {
 		return err
 	}
 	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-ctx.Done():
 			log.Info("stopping")
-			return a.end()
+			if err := a.end(); err != nil {
+				log.Error("stopped", "error", err) // such as lines that a sink did not take in time
+			}
+			return nil
 		case <-a.failed():
 			return errors.Join(errors.New("a part of the agent ended"), a.end())
 		case <-hup:

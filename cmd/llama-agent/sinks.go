@@ -6,33 +6,48 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
-// beginSinks opens cfg's outputs and makes them the ones that windows go to.
+// beginSinks makes cfg's outputs the ones that windows go to. Those that are open
+// already stay, with what they have still to deliver.
 func (a *agent) beginSinks(cfg *config.Config) error {
-	var outputs []sink.Output
+	next := map[config.Sink]sink.Output{}
+	var made, all []sink.Output
 	var errs []error
 	for _, s := range cfg.Sinks {
-		w, err := a.writerOf(&s)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		out := a.outputs[s]
+		if out == nil {
+			w, err := a.writerOf(&s)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = sink.NewQueue(w, sink.QueueOptions{MaxBatches: s.Influx.Queue, Log: a.log})
+			made = append(made, out)
 		}
-		outputs = append(outputs, sink.NewQueue(w, sink.QueueOptions{MaxBatches: s.Influx.Queue, Log: a.log}))
+		next[s] = out
+		all = append(all, out)
 	}
-	host := hostOf(cfg)
-	f := sink.NewFanout(sink.NewEncoder(host, sink.EncoderOptions{Flows: true, Log: a.log}), outputs...)
 	if len(errs) > 0 {
-		return errors.Join(append(errs, closeSinks(f))...)
+		return errors.Join(append(errs, closeOutputs(made))...)
 	}
+	f := sink.NewFanout(sink.NewEncoder(hostOf(cfg), sink.EncoderOptions{Flows: true, Log: a.log}), all...)
 	a.handover.Lock()
-	defer a.handover.Unlock()
 	a.fanout = f
-	return nil
+	a.handover.Unlock()
+	var ended []sink.Output
+	for s, out := range a.outputs {
+		if next[s] == nil {
+			ended = append(ended, out)
+		}
+	}
+	a.outputs = next
+	return closeOutputs(ended)
 }
 
 func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
@@ -52,16 +67,24 @@ func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
 }
 
 func (a *agent) endSinks() error {
-	if a.fanout == nil {
-		return nil
+	all := slices.Collect(maps.Values(a.outputs))
+	if a.summary != nil {
+		all = append(all, a.summary)
 	}
-	return closeSinks(a.fanout)
+	return closeOutputs(all)
 }
 
-func closeSinks(f *sink.Fanout) error {
+// closeOutputs gives all of them the same time to deliver what they still have.
+func closeOutputs(list []sink.Output) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	return f.Close(ctx)
+	errs := make([]error, len(list))
+	var wait sync.WaitGroup
+	for i, out := range list {
+		wait.Go(func() { errs[i] = out.Close(ctx) })
+	}
+	wait.Wait()
+	return errors.Join(errs...)
 }
 
 // fields is what llama_agent says of the agent.
@@ -116,6 +139,9 @@ func (a *agent) health() (reasons []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.collector == nil {
+		if a.probing {
+			return []string{"not probing"}
+		}
 		return nil
 	}
 	t := a.timing

@@ -25,9 +25,11 @@ const maxRounds = 32
 // host before it looked is known, and probes may be forgotten up to that time.
 func (l *loop) drain() {
 	l.unread = 0
+	n := 0
 	for range maxRounds {
 		before := l.offset.at
-		n, errno := sock.EpollNow(l.epoll, l.events[:])
+		var errno unix.Errno
+		n, errno = sock.EpollNow(l.epoll, l.events[:])
 		if errno != 0 {
 			return // interrupted
 		}
@@ -52,12 +54,22 @@ func (l *loop) drain() {
 			}
 		}
 	}
+	// There is more than can be read between two sends. A socket is read in the
+	// order of arrival: what came before the last datagram read is known.
+	oldest := l.offset.at
+	for _, ev := range l.events[:n] {
+		if s := l.byFD[ev.Fd]; s != nil {
+			oldest = min(oldest, s.read)
+		}
+	}
+	l.drained = max(l.drained, oldest)
 }
 
 func (l *loop) drainReplies(s *socket) {
 	n, _ := l.in.Recv(s.fd, unix.MSG_DONTWAIT) // an errno here is an old ICMP error: it is in the error queue too
 	for i := range n {
 		l.in.Meta(i, &l.meta)
+		s.read = l.offset.mono(l.meta.Stamp)
 		l.reply(s, l.in.Payload(i), l.in.Addr(i), &l.meta)
 	}
 }

@@ -21,6 +21,7 @@ type socket struct {
 	port  uint16
 	flows int // that use it
 	drops uint32
+	read  int64  // monotonic ns: when the datagram read last arrived
 	fresh uint32 // drops of late that no missing probe accounts for yet
 	aged  uint32 // the same, from the time before
 }

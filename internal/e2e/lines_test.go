@@ -1,0 +1,138 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
+	"github.com/stretchr/testify/require"
+)
+
+// line is one line of line protocol.
+type line struct {
+	measurement string
+	tags        map[string]string
+	ints        map[string]int64
+	floats      map[string]float64
+	at          time.Time
+}
+
+// readLines decodes a file sink and holds every line against what holds for all lines.
+func readLines(t testing.TB, file string) (lines []line) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for d := lineprotocol.NewDecoderWithBytes(b); d.Next(); {
+		l, series := readLine(t, d)
+		require.False(t, seen[series], "two lines of %s", series)
+		seen[series] = true
+		if l.measurement != "llama_agent" {
+			c := l.counts()
+			c.identities(t)
+		}
+		lines = append(lines, l)
+	}
+	require.Equal(t, strings.Count(string(b), "\n"), len(lines))
+	return lines
+}
+
+// readLine also returns what no two lines may share: measurement, tags and time.
+func readLine(t testing.TB, d *lineprotocol.Decoder) (l line, series string) {
+	t.Helper()
+	l = line{tags: map[string]string{}, ints: map[string]int64{}, floats: map[string]float64{}}
+	m, err := d.Measurement()
+	require.NoError(t, err)
+	l.measurement = string(m)
+	var keys []string
+	series = l.measurement
+	for {
+		k, v, err := d.NextTag()
+		require.NoError(t, err)
+		if k == nil {
+			break
+		}
+		l.tags[string(k)] = string(v)
+		keys = append(keys, string(k))
+		series += "," + string(k) + "=" + string(v)
+	}
+	require.True(t, slices.IsSorted(keys))
+	for {
+		k, v, err := d.NextField()
+		require.NoError(t, err)
+		if k == nil {
+			break
+		}
+		switch v.Kind() {
+		case lineprotocol.Int:
+			l.ints[string(k)] = v.IntV()
+		case lineprotocol.Float:
+			l.floats[string(k)] = v.FloatV()
+		default:
+			t.Fatalf("field %s is %s", k, v.Kind())
+		}
+	}
+	l.at, err = d.Time(lineprotocol.Nanosecond, time.Time{})
+	require.NoError(t, err)
+	require.False(t, l.at.IsZero())
+	return l, series + " " + l.at.String()
+}
+
+func (l *line) counts() counts {
+	i := l.ints
+	return counts{
+		Sent: i["sent"], Received: i["received"], Lost: i["lost"], LostForward: i["lost_forward"], LostReverse: i["lost_reverse"],
+		LostUnsplit: i["lost_unsplit"], Refused: i["refused"], Unreachable: i["unreachable"], Late: i["late"],
+		NotSent: i["not_sent"], LocalDrop: i["local_drop"], Duplicate: i["duplicate"], Reordered: i["reordered"], Corrupted: i["corrupted"],
+	}
+}
+
+// pathTo sums the lines of llama_path to a target.
+func pathTo(lines []line, dst string) (sum counts, n int) {
+	for _, l := range lines {
+		if l.measurement != "llama_path" || l.tags["dst"] != dst {
+			continue
+		}
+		n++
+		c := l.counts()
+		sum.Sent += c.Sent
+		sum.Received += c.Received
+		sum.Lost += c.Lost
+		sum.LostForward += c.LostForward
+		sum.LostReverse += c.LostReverse
+		sum.LostUnsplit += c.LostUnsplit
+		sum.Refused += c.Refused
+		sum.Unreachable += c.Unreachable
+		sum.Late += c.Late
+		sum.NotSent += c.NotSent
+		sum.LocalDrop += c.LocalDrop
+		sum.Duplicate += c.Duplicate
+		sum.Reordered += c.Reordered
+		sum.Corrupted += c.Corrupted
+	}
+	return sum, n
+}
+
+// requireAllBack: everything that left was answered, on a busy machine perhaps late.
+func requireAllBack(t testing.TB, c *counts) {
+	t.Helper()
+	require.Positive(t, c.Received)
+	require.Equal(t, c.Sent, c.Received+c.Late, "%+v", *c)
+}
+
+// last returns the agent's own counters as it wrote them last.
+func last(t testing.TB, lines []line) map[string]int64 {
+	t.Helper()
+	for _, l := range slices.Backward(lines) {
+		if l.measurement == "llama_agent" {
+			return l.ints
+		}
+	}
+	t.Fatal("no line llama_agent")
+	return nil
+}

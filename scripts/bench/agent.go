@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/lab"
+)
+
+const stampPort = 862
+
+// startReflector runs ours on the far host: every guard on, the prober a peer,
+// and its rate so high that it never caps.
+func (b *bench) startReflector(core, workers int) (*process, error) {
+	file, err := b.write("reflector.yaml", fmt.Sprintf(`host: {name: far}
+reflector: {listen: [":%d"], peers: [%s/32], rate_peers: 10000000, workers: %d}
+targets: {}
+api: {listen: ""}
+`, stampPort, b.place.near.IPv4, workers))
+	if err != nil {
+		return nil, err
+	}
+	return b.serve(b.place.far, core, stampPort, b.bin.agent, "run", "--config", file)
+}
+
+// probing is one run of our collector on the near host.
+type probing struct {
+	targets  int
+	ports    int
+	interval time.Duration
+	window   time.Duration // 0: the default
+}
+
+// config is the agent's configuration; its lines go to the file at path.
+func (p probing) config(path string) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "host: {name: near}\nreflector: {listen: []}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n", path)
+	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000", p.ports, p.interval)
+	if p.window > 0 {
+		fmt.Fprintf(&s, ", window: %s", p.window)
+	}
+	s.WriteString("}\ntargets:\n")
+	for i := range p.targets {
+		fmt.Fprintf(&s, "  t%d: {address: %s}\n", i, many(i))
+	}
+	return s.String()
+}
+
+// probed is what came of it, by the agent's own lines and by the kernel.
+type probed struct {
+	usage           // without start and end
+	sent   uint64   // meanwhile, by the kernel
+	totals totals   // of the whole run, by its own lines
+	kernel counters // likewise, by the kernel
+}
+
+// rate is probes/s.
+func (r probed) rate() float64 { return float64(r.sent) / r.elapsed.Seconds() }
+
+// perProbe is CPU in µs.
+func (r probed) perProbe() float64 { return r.cpu.Seconds() * 1e6 / float64(r.sent) }
+
+// counters are growths of the kernel's UDP counters, of both hosts.
+type counters struct{ out, nearDrops, farDrops uint64 }
+
+// probe runs the collector on the measured core.
+func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
+	lines := filepath.Join(b.bin.dir, "lines")
+	_ = os.Remove(lines) // of the run before
+	file, err := b.write("collector.yaml", p.config(lines))
+	if err != nil {
+		return r, err
+	}
+	before, err := b.kernel()
+	if err != nil {
+		return r, err
+	}
+	agent, err := b.start(b.place.near, measuredCore, b.bin.agent, "run", "--config", file)
+	if err != nil {
+		return r, err
+	}
+	defer agent.stop()
+	if err := b.waitSending(agent, before.out); err != nil {
+		return r, err
+	}
+	b.pause(300 * time.Millisecond)
+	r.usage, err = agent.during(func() error {
+		from, err := b.kernel()
+		if err != nil {
+			return err
+		}
+		b.pause(d)
+		to, err := b.kernel()
+		r.sent = to.out - from.out
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	agent.stop()
+	after, err := b.kernel()
+	if err != nil {
+		return r, err
+	}
+	r.kernel = counters{after.out - before.out, after.nearDrops - before.nearDrops, after.farDrops - before.farDrops}
+	r.totals, err = readTotals(lines)
+	return r, err
+}
+
+// waitSending returns when the first probe has left.
+func (b *bench) waitSending(agent *process, out uint64) error {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); b.pause(10 * time.Millisecond) {
+		k, err := b.kernel()
+		if err != nil {
+			return err
+		}
+		if err := agent.alive(); err != nil {
+			return err
+		}
+		if k.out > out {
+			return nil
+		}
+	}
+	return fmt.Errorf("no probe left within 10 s\n%s", tail(agent.output.String()))
+}
+
+// kernel reads what the kernel counts.
+func (b *bench) kernel() (c counters, err error) {
+	for _, h := range []*lab.Host{b.place.near, b.place.far} {
+		k, err := udpCounters(h)
+		if err != nil {
+			return c, err
+		}
+		if h == b.place.near {
+			c.out, c.nearDrops = k["OutDatagrams"], k["RcvbufErrors"]
+		} else {
+			c.farDrops = k["RcvbufErrors"]
+		}
+	}
+	return c, nil
+}
+
+func (b *bench) write(name, text string) (string, error) {
+	path := filepath.Join(b.bin.dir, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// farTarget is the far host's reflector.
+func (b *bench) farTarget() netip.AddrPort { return netip.AddrPortFrom(b.place.far.IPv4, stampPort) }

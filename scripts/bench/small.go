@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// benchSmall is what most hosts do: a hundred probes a second.
+func benchSmall(b *bench) error {
+	cpu := b.table.metric("100 probes/s: % of a core (less is better)", "≤ 1 %")
+	rss := b.table.metric("100 probes/s: resident memory, MB (less is better)", "≤ 45 MB")
+	add := func(who string, u usage) {
+		cpu.add(who, u.percent())
+		rss.add(who, u.rss)
+	}
+	turns := []func() error{func() error {
+		reflector, err := b.startReflector(otherCore, 1)
+		if err != nil {
+			return err
+		}
+		defer reflector.stop()
+		r, err := b.probe(probing{targets: 10, ports: 10, interval: time.Second}, b.scale.small)
+		if err == nil {
+			add(ours, r.usage)
+		}
+		return err
+	}, func() error {
+		// Idle virtual machines pay dearly for a timer; nobody probes for less.
+		u, err := b.client(b.bin.nap, "10000")
+		if err == nil {
+			add("C, only waking up 100 times a second", u)
+		}
+		return err
+	}}
+	far, more := b.place.far.IPv4.String(), b.scale.small+3*time.Second
+	if installed("irtt") {
+		turns = append(turns, func() error {
+			server, err := b.startIRTT(otherCore)
+			if err != nil {
+				return err
+			}
+			defer server.stop()
+			u, err := b.client("irtt", "client", "-i", "10ms", "-d", more.String(), "-q", far)
+			if err == nil {
+				add(irttName, u)
+			}
+			return err
+		})
+	}
+	if installed("sockperf") {
+		turns = append(turns, func() error {
+			server, err := b.startSockperf(otherCore)
+			if err != nil {
+				return err
+			}
+			defer server.stop()
+			u, err := b.client("sockperf", "ping-pong", "-i", far, "-p", strconv.Itoa(sockperfPort), "-m", "68",
+				"--mps", "100", "-t", strconv.Itoa(int(more.Seconds())))
+			if err == nil {
+				add(sockperfName, u)
+			}
+			return err
+		})
+	}
+	return b.rounds(turns...)
+}
+
+// client measures a peer's client in the middle of its run.
+func (b *bench) client(name string, args ...string) (usage, error) {
+	p, err := b.start(b.place.near, measuredCore, name, args...)
+	if err != nil {
+		return usage{}, err
+	}
+	defer p.stop()
+	b.pause(time.Second) // it connects, or warms up
+	u, err := p.during(func() error { b.pause(b.scale.small); return nil })
+	if err != nil {
+		return u, fmt.Errorf("measure %s: %w", name, err)
+	}
+	return u, nil
+}
