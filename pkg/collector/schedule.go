@@ -28,7 +28,7 @@ func (s *schedule) due() int64 {
 
 // Probes due closer together than this leave together, a few at a time: waking
 // for each would cost more than sending it.
-const quantum = 200 * time.Microsecond
+const quantum = 500 * time.Microsecond
 
 // coalesce returns how long to sleep at least: 0 while probes are due further apart.
 func (s *schedule) coalesce() time.Duration {
