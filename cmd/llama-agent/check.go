@@ -108,6 +108,7 @@ func checkStamps() finding {
 		return f
 	}
 	defer unix.Close(fd)
+	sock.AwaitStamps()
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		f.Detail = err.Error()

@@ -39,11 +39,18 @@ func (c *Config) check(e env, report finding) {
 	c.checkTargets(e, report)
 }
 
+// maxLateWindows bounds how many windows wait at once for their last replies.
+const maxLateWindows = 30
+
 func (c *Config) checkTiming(report finding) {
 	t := c.Probing.Timing
 	if t.Late <= t.Timeout {
 		report.error(at("probing.late", "probing.timeout"),
 			"late (%s) must be longer than timeout (%s)", short(t.Late), short(t.Timeout))
+	}
+	if most := maxLateWindows * t.Window; t.Window > 0 && t.Late > most {
+		report.error(at("probing.late", "probing.window"),
+			"late (%s) must not be longer than %d windows (%s): all of them are kept open", short(t.Late), maxLateWindows, short(most))
 	}
 	if t.Window > 0 && day%t.Window != 0 {
 		below, above := divisors(t.Window)

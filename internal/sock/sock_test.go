@@ -35,6 +35,7 @@ func TestMarksAndStampsAPacket(t *testing.T) {
 		bind := netip.AddrPortFrom(netip.MustParseAddr(ip), 0)
 		tx, from := open(t, Options{Bind: bind, TxStamps: true})
 		rx, to := open(t, Options{Bind: bind})
+		AwaitStamps()
 		out, in := NewBatch(3, 100), NewBatch(4, 100)
 		dest := NewSockaddr(to)
 		marks := []Outgoing{{TOS: 46 << 2, TTL: 255}, {}, {TOS: 8 << 2, TTL: 3}}

@@ -75,6 +75,9 @@ func (l *loop) reopenSocket(s *socket) {
 		return
 	}
 	l.byFD[int32(s.fd)] = s
+	if len(l.byFD) == 1 {
+		sock.AwaitStamps()
+	}
 }
 
 // whyClosed is the reason for which nothing leaves from a socket that could not

@@ -19,7 +19,9 @@ type engine struct {
 
 	peers, strangers *table
 
-	now     int64 // ns monotonic, of the batch
+	now     int64   // ns monotonic, of the batch
+	wall    int64   // ns since 1970, at the same time
+	crowd   limiter // of all that have to be answered without a session
 	clock   *ClockState
 	arrival stamp.Arrival
 	info    stamp.TimestampInformation
@@ -53,7 +55,8 @@ const peerIdle = time.Minute
 // begin prepares for a batch: the policy, the clock and the time are looked at
 // once for all its datagrams.
 func (e *engine) begin() {
-	e.now = int64(time.Since(e.shared.start))
+	now := time.Now()
+	e.now, e.wall = int64(now.Sub(e.shared.start)), now.UnixNano()
 	e.clock = e.shared.clock.Load()
 	if p := e.shared.policy.Load(); p != e.policy {
 		e.policy = p
@@ -103,18 +106,34 @@ func (e *engine) answer(q *request, r *reply, v *verdict) Reason {
 	s := e.session(v.peer)
 	if s != nil {
 		s.rx++
-		if !s.source.limiter.allow(e.now, e.rate(v.peer)) {
-			if v.peer {
-				return RatePeer
-			}
-			return RateStranger
-		}
+	}
+	limit := &e.crowd
+	if s != nil {
+		limit = s.source.limiter
+	}
+	switch {
+	case limit.allow(e.arrivedAt(q), e.rate(v.peer)):
+	case v.peer:
+		return RatePeer
+	default:
+		return RateStranger
+	}
+	if s != nil {
 		s.tx++
 	} else {
 		e.count.stateless.Add(1)
 	}
 	e.reflect(q, r, s)
 	return Replied
+}
+
+// arrivedAt returns when the request arrived, in ns monotonic: what waited in the
+// socket while this host was busy did not come too fast. Some seconds at most are
+// believed, and none ahead, since the stamp is of a clock that may step.
+func (e *engine) arrivedAt(q *request) int64 {
+	const most = int64(5 * time.Second)
+	waited := e.wall - q.meta.Stamp
+	return e.now - min(max(waited, 0), most)
 }
 
 // reflect fills in what is known of the arrival, and rewrites the packet.

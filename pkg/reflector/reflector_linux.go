@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/llama-agent/llama-agent/internal/sock"
 )
 
 // shared is what all workers look at.
@@ -57,6 +59,7 @@ func New(o Options, log *slog.Logger) (*Reflector, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	sock.AwaitStamps()
 	return r, nil
 }
 
