@@ -40,12 +40,21 @@ func (r *reporter) run(events <-chan event) {
 
 func (r *reporter) window(e *event) *probe.Window {
 	w := &probe.Window{Start: e.span.start, End: e.span.label, Paths: make([]probe.Path, 0, len(e.paths))}
+	at := make(map[series]int, len(e.paths))
 	for _, pw := range e.paths {
-		if p := r.path(pw); p.Sent > 0 || p.NotSent > 0 {
-			p.HostDrops = r.grown[e.num].of(pw.route.ifIndex)
-			r.logNotSent(&p)
-			w.Paths = append(w.Paths, p)
+		p := r.path(pw)
+		if p.Sent == 0 && p.NotSent == 0 {
+			continue
 		}
+		p.HostDrops = r.grown[e.num].of(pw.route.ifIndex)
+		r.logNotSent(&p)
+		// Paths that left the plan come last.
+		if i, again := at[seriesOf(&p)]; again {
+			merge(&w.Paths[i], &p)
+			continue
+		}
+		at[seriesOf(&p)] = len(w.Paths)
+		w.Paths = append(w.Paths, p)
 	}
 	return w
 }

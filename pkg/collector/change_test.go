@@ -1,0 +1,196 @@
+package collector
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+)
+
+// during runs a collector without an end, lets do change it, and returns all
+// that was counted, by class.
+func during(t *testing.T, o Options, do func(c *Collector)) map[string]*probe.Path {
+	t.Helper()
+	var windows []*probe.Window
+	o.Count = 0
+	o.Emit = func(w *probe.Window) { windows = append(windows, w) }
+	c, err := New(o)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { do(c); cancel() })
+	require.NoError(t, c.Run(ctx))
+	run.Wait()
+	require.Len(t, windows, 1)
+	out := map[string]*probe.Path{}
+	for i := range windows[0].Paths {
+		p := &windows[0].Paths[i]
+		require.NoError(t, p.Check())
+		require.Nil(t, out[p.Class.Name], "one line a series")
+		out[p.Class.Name] = p
+	}
+	return out
+}
+
+// fixedPorts are free ones: opened once, and closed.
+func fixedPorts(t *testing.T, n int) func(string, int) []uint16 {
+	t.Helper()
+	var ports []uint16
+	for range n {
+		c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero})
+		require.NoError(t, err)
+		defer c.Close()
+		ports = append(ports, uint16(c.LocalAddr().(*net.UDPAddr).Port))
+	}
+	return func(_ string, n int) []uint16 { return ports[:n] }
+}
+
+// A class put before another takes its SSID; ports, classes and marks change
+// while probes are under way: nothing is lost for it, nothing counted twice.
+func TestPlanChangesLoseNothing(t *testing.T) {
+	p := newPeer(t, "127.0.0.1:0", nil)
+	p.edit = func(b []byte) []byte { time.Sleep(2 * time.Millisecond); return b }
+	o := testOptions(target("t", p.addr()))
+	o.Plan.Ports = fixedPorts(t, 4)
+	o.Plan.Classes = []probe.Class{{Name: "be"}}
+	o.Timing.Interval = 50 * time.Millisecond
+	change := func(c *Collector, f func(*Plan)) {
+		time.Sleep(400 * time.Millisecond)
+		plan := o.Plan
+		f(&plan)
+		o.Plan = plan
+		c.Update(plan)
+	}
+	got := during(t, o, func(c *Collector) {
+		change(c, func(p *Plan) { p.Classes = []probe.Class{{Name: "ef", DSCP: 46}, {Name: "be"}} })
+		change(c, func(p *Plan) { p.Count = 2 })
+		change(c, func(p *Plan) { p.Classes = []probe.Class{{Name: "ef", DSCP: 44}, {Name: "be"}} })
+		change(c, func(p *Plan) { p.Size = 200 })
+		time.Sleep(400 * time.Millisecond)
+	})
+	require.Len(t, got, 2)
+	for name, path := range got {
+		require.Positive(t, path.Received, name)
+		require.Equal(t, path.Sent, path.Received, name)
+		require.Zero(t, path.Corrupted, name)
+		for _, r := range path.NotSentBy {
+			require.Equal(t, "overrun", r.Name, "%s: a busy machine may be late", name)
+		}
+	}
+	require.Greater(t, got["be"].Sent, got["ef"].Sent)
+}
+
+// Two names for one address and port: their sessions are kept apart.
+func TestTwoNamesForOneAddress(t *testing.T) {
+	p := newPeer(t, "127.0.0.1:0", nil)
+	o := testOptions(target("one", p.addr()), target("two", p.addr()))
+	o.Count = 3
+	w, _ := measure(t, o)
+	require.Len(t, w[0].Paths, 2)
+	ports := map[uint16]bool{}
+	for i := range w[0].Paths {
+		require.Equal(t, probe.Counts{Sent: 12, Received: 12}, w[0].Paths[i].Counts)
+		for _, f := range w[0].Paths[i].FlowDetail {
+			ports[f.SrcPort] = true
+		}
+	}
+	require.Len(t, ports, 8)
+}
+
+// A source port that is taken at the start is tried again.
+func TestSourcePortThatBecomesFree(t *testing.T) {
+	p := newPeer(t, "127.0.0.1:0", nil)
+	o := testOptions(target("t", p.addr()))
+	o.Plan.Count = 1
+	o.Plan.Ports = fixedPorts(t, 1)
+	o.Timing.Interval = 50 * time.Millisecond
+	holder, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero, Port: int(o.Plan.Ports("", 1)[0])})
+	require.NoError(t, err)
+	got := during(t, o, func(c *Collector) {
+		time.Sleep(300 * time.Millisecond)
+		require.NoError(t, holder.Close())
+		c.Update(o.Plan)
+		time.Sleep(500 * time.Millisecond)
+	})
+	require.Positive(t, got["ef"].Received)
+	require.Contains(t, got["ef"].NotSentBy[0].Name, "source_port")
+}
+
+func TestDropsAtASocketAge(t *testing.T) {
+	var st stats
+	s := &socket{fd: -1, fresh: 2}
+	l := &loop{late: 100, sockets: map[socketKey]*socket{{}: s}}
+	require.True(t, s.claimDrop(&st))
+	l.ageDrops(100)
+	require.EqualValues(t, 1, s.aged)
+	l.ageDrops(150)
+	require.EqualValues(t, 1, s.aged, "not yet")
+	l.ageDrops(200)
+	require.False(t, s.claimDrop(&st), "a drop of long ago explains no loss of now")
+}
+
+func TestMergedPathsKeepTheIdentities(t *testing.T) {
+	a := probe.Path{Counts: probe.Counts{Sent: 3, Received: 2, Lost: 1, LostForward: 1, HostDrops: 7}, Flows: 1,
+		NotSentBy: []probe.Reason{{Name: "overrun", Count: 1}}, FlowDetail: []probe.Flow{{SrcPort: 5, Counts: probe.Counts{Sent: 3}}}}
+	b := probe.Path{Counts: probe.Counts{Sent: 2, Received: 2, HostDrops: 7}, Flows: 2, HopsForward: probe.Some(3),
+		NotSentBy: []probe.Reason{{Name: "overrun", Count: 2}, {Name: "no_route", Count: 1}}, FlowDetail: []probe.Flow{{SrcPort: 5, Counts: probe.Counts{Sent: 2}}, {SrcPort: 6}}}
+	a.RTT.Record(10)
+	b.RTT.Record(20)
+	merge(&a, &b)
+	require.NoError(t, a.Check())
+	require.Equal(t, probe.Counts{Sent: 5, Received: 4, Lost: 1, LostForward: 1, HostDrops: 7}, a.Counts)
+	require.Equal(t, []probe.Reason{{Name: "overrun", Count: 3}, {Name: "no_route", Count: 1}}, a.NotSentBy)
+	require.EqualValues(t, 2, a.RTT.Count())
+	require.Equal(t, probe.Some(3), a.HopsForward)
+	require.Len(t, a.FlowDetail, 2)
+	require.EqualValues(t, 5, a.FlowDetail[0].Sent)
+}
+
+// A window's end that is read twice, a little apart, gives no second window of
+// the same time.
+func TestWindowIsNotLabelledTwice(t *testing.T) {
+	s := spans{length: 10 * time.Second}
+	s.begin(1e18+5, 100)
+	end := s.open().endMono
+	s.begin(1e18+10e9-30, end) // the wall clock reads 30 ns less than the monotonic one says
+	require.Equal(t, 10*time.Second, s.all[1].label.Sub(s.all[0].label))
+	require.Greater(t, s.all[1].endMono, end+int64(9*time.Second))
+}
+
+func TestScheduleKeepsItsPlaceWhenFlowsChange(t *testing.T) {
+	s := testSchedule(60, time.Minute)
+	for range 30 {
+		s.next(s.due())
+	}
+	due := s.due()
+	s.restart(make([]*flow, 120), due-5)
+	require.Equal(t, 60, s.at, "half-way, as before")
+	require.Equal(t, due, s.due())
+}
+
+// The reply to a probe of a path that was replaced finds it behind the new one.
+func TestHolderFindsTheOlderSession(t *testing.T) {
+	old := &flow{slots: make([]slot, 4), next: 3}
+	now := &flow{slots: make([]slot, 4), next: 2, older: old}
+	old.slot(1).wire, now.slot(1).wire = 77, 88
+	require.Same(t, old, now.holder(1, 77))
+	require.Same(t, now, now.holder(1, 88))
+	require.Same(t, now, now.holder(1, stamp.Timestamp(99)), "a T1 of nobody's is a mismatch of the newer")
+	require.Nil(t, now.holder(2, 99))
+	l := &loop{byKey: map[flowKey]*flow{}}
+	for _, f := range []*flow{old, now} {
+		f.path, f.sock = &path{}, &socket{}
+		f.older = nil
+		l.link(f)
+	}
+	l.unlink(old)
+	require.Nil(t, now.older)
+	l.unlink(now)
+	require.Empty(t, l.byKey)
+}
