@@ -104,8 +104,8 @@ func countFragmentable(t *testing.T, hosts ...*lab.Host) func() [2]int {
 	t.Helper()
 	for _, h := range hosts {
 		nft(t, h, "add table ip e2e; add chain ip e2e out { type filter hook output priority 0; }; "+
-			"add counter ip e2e fragmentable; add rule ip e2e out meta l4proto udp ip frag-off & 0x4000 == 0 counter name fragmentable; "+
-			"add counter ip e2e whole; add rule ip e2e out meta l4proto udp ip frag-off & 0x4000 != 0 counter name whole")
+			"add counter ip e2e fragmentable; add rule ip e2e out oifname != lo meta l4proto udp ip frag-off & 0x4000 == 0 counter name fragmentable; "+
+			"add counter ip e2e whole; add rule ip e2e out oifname != lo meta l4proto udp ip frag-off & 0x4000 != 0 counter name whole")
 	}
 	return func() (n [2]int) {
 		for _, h := range hosts {

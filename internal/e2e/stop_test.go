@@ -55,7 +55,7 @@ func TestStoppedReflectorIsNoLoss(t *testing.T) {
 			require.Zero(t, status)
 			got := results[0]
 			require.EqualValues(t, 2*c.count, got.due())
-			require.Zero(t, got.Lost+got.Refused+got.Unreachable+got.LocalDrop)
+			require.Zero(t, got.Lost+got.Refused+got.Unreachable+got.LocalDrop, "%+v", got.counts)
 
 			// The responder's delay shows it, the RTT does not.
 			if c.interval < pause {

@@ -112,7 +112,7 @@ func (e *engine) answer(q *request, r *reply, v *verdict) Reason {
 		limit = s.source.limiter
 	}
 	switch {
-	case limit.allow(e.arrivedAt(q), e.rate(v.peer)):
+	case limit.allow(e.now, e.arrivedAt(q), e.rate(v.peer)):
 	case v.peer:
 		return RatePeer
 	default:
@@ -127,9 +127,8 @@ func (e *engine) answer(q *request, r *reply, v *verdict) Reason {
 	return Replied
 }
 
-// arrivedAt returns when the request arrived, in ns monotonic: what waited in the
-// socket while this host was busy did not come too fast. Some seconds at most are
-// believed, and none ahead, since the stamp is of a clock that may step.
+// arrivedAt returns when the request arrived, in ns monotonic. Some seconds before
+// now are believed, and none ahead, since the stamp is of a clock that may step.
 func (e *engine) arrivedAt(q *request) int64 {
 	const most = int64(5 * time.Second)
 	waited := e.wall - q.meta.Stamp

@@ -32,15 +32,16 @@ type limiter struct {
 	next *limiter
 }
 
-// allow tells whether a request at now (ns, monotonic) is within the rate.
-func (l *limiter) allow(now int64, r rate) bool {
+// allow tells whether a request that is looked at now and came at arrived (ns,
+// monotonic, not after now) is within the rate. What waited in the socket while
+// this host was busy uses up the time at which it came.
+func (l *limiter) allow(now, arrived int64, r rate) bool {
 	for {
 		tat := l.tat.Load()
-		from := max(tat, now)
-		if from-now > r.tolerance {
+		if tat-now > r.tolerance {
 			return false
 		}
-		if l.tat.CompareAndSwap(tat, from+r.interval) {
+		if l.tat.CompareAndSwap(tat, max(tat, arrived)+r.interval) {
 			return true
 		}
 	}

@@ -13,18 +13,18 @@ func TestRateAllowsBurstThenRate(t *testing.T) {
 	var l limiter
 	now, allowed := int64(5e9), 0
 	for range 500 {
-		if l.allow(now, r) {
+		if l.allow(now, now, r) {
 			allowed++
 		}
 	}
 	require.Equal(t, 100, allowed, "100 ms' worth at once")
-	require.False(t, l.allow(now+999_999, r))
-	require.True(t, l.allow(now+1_000_000, r), "one more after the interval")
-	require.False(t, l.allow(now+1_000_000, r))
+	require.False(t, l.allow(now+999_999, now+999_999, r))
+	require.True(t, l.allow(now+1_000_000, now+1_000_000, r), "one more after the interval")
+	require.False(t, l.allow(now+1_000_000, now+1_000_000, r))
 
 	allowed = 0
 	for i := range int64(1_000_000) { // a second at 1 µs
-		if l.allow(now+1_000_000+i*1000, r) {
+		if l.allow(now+1_000_000+i*1000, now+1_000_000+i*1000, r) {
 			allowed++
 		}
 	}
@@ -37,7 +37,7 @@ func TestRateDefaultsAndSmallBurst(t *testing.T) {
 	var l limiter
 	allowed := 0
 	for range 100 {
-		if l.allow(1, r) {
+		if l.allow(1, 1, r) {
 			allowed++
 		}
 	}
@@ -56,7 +56,7 @@ func TestRateIsSharedByWorkers(t *testing.T) {
 			l := limits.get(addr16{15: 1})
 			defer limits.put(l)
 			for range 10_000 {
-				if l.allow(1, r) {
+				if l.allow(1, 1, r) {
 					allowed.Add(1)
 				}
 			}
@@ -67,4 +67,21 @@ func TestRateIsSharedByWorkers(t *testing.T) {
 	require.Nil(t, limits.free)
 	limits.put(keep)
 	require.Same(t, keep, limits.free, "the last one gives it back")
+}
+
+// What waited while the reflector was stopped came in its time, and is answered.
+func TestRateCountsTheTimeOfArrival(t *testing.T) {
+	r := newRate(1000, 0)
+	var late, lump limiter
+	now := int64(10e9)
+	for i := range int64(300) {
+		require.True(t, late.allow(now, now-300e6+i*1e6, r), "%d", i)
+	}
+	allowed := 0
+	for range 300 {
+		if lump.allow(now, now, r) {
+			allowed++
+		}
+	}
+	require.Equal(t, 100, allowed, "the same number that came at once")
 }
