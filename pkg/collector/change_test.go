@@ -54,8 +54,9 @@ func fixedPorts(t *testing.T, n int) func(string, int) []uint16 {
 // A class put before another takes its SSID; ports, classes and marks change
 // while probes are under way: nothing is lost for it, nothing counted twice.
 func TestPlanChangesLoseNothing(t *testing.T) {
-	p := newPeer(t, "127.0.0.1:0", nil)
-	p.edit = func(b []byte) []byte { time.Sleep(2 * time.Millisecond); return b }
+	p := newPeer(t, "127.0.0.1:0", nil, func(p *peer) {
+		p.edit = func(b []byte) []byte { time.Sleep(2 * time.Millisecond); return b }
+	})
 	o := testOptions(target("t", p.addr()))
 	o.Plan.Ports = fixedPorts(t, 4)
 	o.Plan.Classes = []probe.Class{{Name: "be"}}

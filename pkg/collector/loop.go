@@ -25,7 +25,6 @@ type loop struct {
 	timeout  int64 // ns
 	late     int64 // ns
 	sources  []netip.Addr
-	device   string
 	counted  bool // Options.Count is set
 	count    int
 	log      *slog.Logger
@@ -79,7 +78,7 @@ const (
 
 func newLoop(o *Options, c clock) (l *loop, err error) {
 	l = &loop{
-		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources, device: o.Device,
+		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources,
 		observe: o.Observe, counted: o.Count > 0, count: o.Count, log: o.Log,
 		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
 		in: sock.NewBatch(batchSize, max(2048, o.Plan.Size)), errs: sock.NewBatch(batchSize, 256),

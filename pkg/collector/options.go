@@ -33,7 +33,6 @@ type Options struct {
 	Family  Family
 	Format  stamp.Format          // of T1 on the wire
 	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
-	Device  string                // VRF or interface that the sockets are bound to; "" for none
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
 	Self    bool                  // probe targets that are this host (ping, loopback)
 	Count   int                   // probes of each flow, then the collector ends; 0: until stopped

@@ -47,11 +47,14 @@ type peer struct {
 	done   [numFates]int
 }
 
-func newPeer(t *testing.T, listen string, script func(seq uint32) fate) *peer {
+func newPeer(t *testing.T, listen string, script func(seq uint32) fate, with ...func(*peer)) *peer {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(listen)))
 	require.NoError(t, err)
 	p := &peer{conn: conn, script: script, rx: map[netip.AddrPort]uint32{}, tx: map[netip.AddrPort]uint32{}, held: map[netip.AddrPort][]byte{}}
+	for _, f := range with {
+		f(p)
+	}
 	var served sync.WaitGroup
 	served.Go(p.serve)
 	t.Cleanup(func() {

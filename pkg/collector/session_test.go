@@ -32,13 +32,14 @@ func (s *seen) watch(p *peer) {
 // A session is (source, destination, source port, class): its numbers count from
 // 0 without a gap, its SSID is 1 + the class's index.
 func TestSessionsHaveAnSSIDAClassAndCountFromZero(t *testing.T) {
-	p := newPeer(t, "127.0.0.1:0", nil)
 	var s seen
-	s.watch(p)
+	p := newPeer(t, "127.0.0.1:0", nil, s.watch)
 	o := testOptions(target("t", p.addr()))
 	o.Plan.Count = 1
 	o.Plan.Classes = []probe.Class{{Name: "be"}, {Name: "ef", DSCP: 46}, {Name: "af11", DSCP: 10}}
 	w, _ := measure(t, o)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	require.Len(t, w[0].Paths, 3)
 	require.Len(t, s.packets, 3)
 	for ssid := uint16(1); ssid <= 3; ssid++ {
@@ -55,15 +56,16 @@ func TestTimestampFormatIsChosen(t *testing.T) {
 	for _, format := range []stamp.Format{stamp.NTP, stamp.PTPv2} {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
-			p := newPeer(t, "127.0.0.1:0", nil)
 			var s seen
-			s.watch(p)
+			p := newPeer(t, "127.0.0.1:0", nil, s.watch)
 			o := testOptions(target("t", p.addr()))
 			o.Format, o.Count = format, 3
 			before := time.Now()
 			w, _ := measure(t, o)
 			require.EqualValues(t, 12, onePath(t, w).Received)
 			require.EqualValues(t, 12, onePath(t, w).RTT.Count())
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			for _, pkt := range s.packets[1] {
 				require.Equal(t, format, pkt.ErrorEstimate.Format())
 				at := time.Unix(0, format.UnixNano(pkt.Timestamp, before.UnixNano()))
@@ -83,8 +85,7 @@ func zeroSSID(b []byte) []byte {
 func TestTargetThatReturnsNoSSID(t *testing.T) {
 	classes := []probe.Class{{Name: "be"}, {Name: "ef", DSCP: 46}}
 	for _, ssid := range []bool{true, false} {
-		p := newPeer(t, "127.0.0.1:0", nil)
-		p.edit = zeroSSID
+		p := newPeer(t, "127.0.0.1:0", nil, func(p *peer) { p.edit = zeroSSID })
 		to := target("t", p.addr())
 		to.SSID = ssid
 		o := testOptions(to)
@@ -126,16 +127,15 @@ func TestBareProbesWithoutTLV(t *testing.T) {
 }
 
 func TestForgedAndForeignRepliesAreCountedNotBelieved(t *testing.T) {
-	p := newPeer(t, "127.0.0.1:0", nil)
 	liar := newPeer(t, "127.0.0.1:0", nil)
-	p.also = func(reply []byte, send, sendFrom2 func([]byte)) {
+	also := func(reply []byte, send, sendFrom2 func([]byte)) {
 		stale := append([]byte(nil), reply...)
 		stale[24] = 0xff // of a probe that was never sent
 		send(stale)
 		send(reply[:20])
 		sendFrom2(append([]byte(nil), reply...)) // the right answer from the wrong address
 	}
-	p.second = liar.conn
+	p := newPeer(t, "127.0.0.1:0", nil, func(p *peer) { p.also, p.second = also, liar.conn })
 	w, c := measure(t, testOptions(target("t", p.addr())))
 	require.Equal(t, probe.Counts{Sent: 40, Received: 40}, onePath(t, w).Counts)
 	s := c.Stats()
@@ -153,8 +153,7 @@ func TestWildTimestampsGiveNoRTT(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPeer(t, "127.0.0.1:0", nil)
-			p.edit = edit
+			p := newPeer(t, "127.0.0.1:0", nil, func(p *peer) { p.edit = edit })
 			o := testOptions(target("t", p.addr()))
 			o.Count = 2
 			w, c := measure(t, o)

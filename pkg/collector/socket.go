@@ -61,7 +61,7 @@ func (l *loop) openSocket(key socketKey) *socket {
 func (l *loop) reopenSocket(s *socket) {
 	before := s.err
 	s.fd, s.err = sock.Open(sock.Options{
-		Bind: s.bind, Device: l.device, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
+		Bind: s.bind, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
 		TxStamps: true, RecvErr: true, DontFragment: true,
 	})
 	if s.err == nil {
