@@ -19,6 +19,7 @@ type Batch struct {
 	control []byte
 	buf     []byte
 	bufLen  int
+	used    int // headers that the last Recv may have changed
 }
 
 // NewBatch returns a batch of n datagrams of at most bufLen octets each.
@@ -26,7 +27,7 @@ func NewBatch(n, bufLen int) *Batch {
 	b := &Batch{
 		hdrs: make([]unix.Mmsghdr, n), iovs: make([]unix.Iovec, n),
 		names:   make([]unix.RawSockaddrInet6, n),
-		control: make([]byte, n*controlLen), buf: make([]byte, n*bufLen), bufLen: bufLen,
+		control: make([]byte, n*controlLen), buf: make([]byte, n*bufLen), bufLen: bufLen, used: n,
 	}
 	for i := range b.hdrs {
 		h := &b.hdrs[i].Hdr
@@ -42,10 +43,11 @@ func NewBatch(n, bufLen int) *Batch {
 // Cap returns how many datagrams fit.
 func (b *Batch) Cap() int { return len(b.hdrs) }
 
-// Recv receives up to Cap datagrams. flags: MSG_DONTWAIT, MSG_WAITFORONE,
+// Recv receives up to Cap datagrams into a batch that is for receiving only. flags: MSG_DONTWAIT, MSG_WAITFORONE,
 // MSG_ERRQUEUE. It returns the number received, or 0 with the errno.
 func (b *Batch) Recv(fd, flags int) (int, unix.Errno) {
-	for i := range b.hdrs {
+	// Most often one datagram waits: to set all headers up would cost as much as it.
+	for i := range b.used {
 		h := &b.hdrs[i].Hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.Control = &b.control[i*controlLen]
@@ -62,8 +64,10 @@ func (b *Batch) Recv(fd, flags int) (int, unix.Errno) {
 		n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[0])), uintptr(len(b.hdrs)), uintptr(flags), 0, 0)
 	}
 	if errno != 0 {
+		b.used = 1
 		return 0, errno
 	}
+	b.used = min(int(n)+1, len(b.hdrs))
 	return int(n), 0
 }
 

@@ -95,9 +95,13 @@ func (b *bench) sweepRate(reflector *process, rate int) (r probed, err error) {
 	}
 }
 
+// toItself is how many datagrams the agent sends itself at the most when it starts
+// (sock.AwaitStamps): the kernel counts them as sent too.
+const toItself = 50
+
 // crossCheck holds the agent's own counts against the kernel's.
 func (b *bench) crossCheck(r probed) {
-	if sent := uint64(r.totals["sent"]); sent != r.kernel.out {
+	if sent := uint64(r.totals["sent"]); r.kernel.out < sent || r.kernel.out > sent+toItself {
 		b.table.note("The kernel counted other numbers of probes sent than the agent in a round, such as %d and %d.", r.kernel.out, sent)
 	}
 	if r.kernel.nearDrops > uint64(r.totals["local_drop"]) {
