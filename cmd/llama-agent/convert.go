@@ -19,8 +19,8 @@ func planOf(c *config.Config) collector.Plan {
 		Targets: c.Targets,
 		Classes: c.Probing.Classes,
 		Count:   c.Probing.Ports,
-		Ports: func(target string, n int) []uint16 {
-			return config.SourcePorts(c.Host.Name, target, n, c.Probing.SourcePorts)
+		Ports: func(n int) []uint16 {
+			return config.SourcePorts(c.Host.Name, n, c.Probing.SourcePorts)
 		},
 	}
 }

@@ -188,7 +188,7 @@ func (f *pingFlags) options(hosts []string) (o collector.Options, err error) {
 	o = collector.Options{
 		Timing: probe.Timing{Interval: f.interval, Timeout: f.timeout, Late: f.timeout + 1500*time.Millisecond},
 		Self:   true, Count: f.count, AllFlow: true,
-		Plan: collector.Plan{Count: f.ports, Size: f.size, Ports: func(_ string, n int) []uint16 { return make([]uint16, n) }},
+		Plan: collector.Plan{Count: f.ports, Size: f.size, Ports: func(n int) []uint16 { return make([]uint16, n) }},
 	}
 	switch {
 	case f.four:

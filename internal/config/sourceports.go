@@ -2,20 +2,17 @@ package config
 
 import "hash/fnv"
 
-// SourcePorts returns the first n source ports from one host to one target:
-// distinct, all of them if the range has no more than n, and the same after
-// every restart and on every platform. A greater n keeps the ports of a smaller
-// one and appends to them.
+// SourcePorts returns the first n source ports of a host: distinct, all of them if
+// the range has no more than n, and the same after every restart and on every
+// platform. A greater n keeps the ports of a smaller one and appends to them.
+// They are the same towards all targets, so that probes to many targets leave
+// from few sockets, in batches; ECMP hashes the destination too.
 //
 // The order is a Fisher-Yates shuffle of the range, whose random numbers are
-// SplitMix64 started from the FNV-1a 64 hash of the host's name, an octet 0, and
-// the target's name. A target that returns no SSID takes n = ports x classes:
-// the class with index i has [i*ports, (i+1)*ports).
-func SourcePorts(hostName, targetName string, n int, r PortRange) []uint16 {
+// SplitMix64 started from the FNV-1a 64 hash of the host's name.
+func SourcePorts(hostName string, n int, r PortRange) []uint16 {
 	h := fnv.New64a()
 	h.Write([]byte(hostName))
-	h.Write([]byte{0})
-	h.Write([]byte(targetName))
 	state := h.Sum64()
 
 	size := r.Size()

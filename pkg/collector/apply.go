@@ -114,9 +114,10 @@ type plannedPath struct {
 
 func (p *resolvedPlan) paths() []plannedPath {
 	out := make([]plannedPath, 0, len(p.endpoints)*len(p.Classes))
+	names := map[netip.AddrPort]int{} // that the addresses before had
 	for _, e := range p.endpoints {
 		for i, class := range p.Classes {
-			ports := p.portsOf(e.target, i)
+			ports := p.portsOf(e.target, i, names[e.addr])
 			key := pathKey{
 				target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
 				key: string(e.target.Key), size: p.Size, ports: fmt.Sprint(ports),
@@ -126,16 +127,21 @@ func (p *resolvedPlan) paths() []plannedPath {
 			}
 			out = append(out, plannedPath{endpoint: e, key: key, class: i, ports: ports})
 		}
+		names[e.addr]++
 	}
 	return out
 }
 
-// portsOf: where a target returns no SSID, each class has source ports of its own.
-func (p *resolvedPlan) portsOf(t *probe.Target, class int) []uint16 {
-	if t.SSID {
-		return p.Ports(t.Name, p.Count)
+// portsOf: all targets share the first ports, so that what is due leaves in few
+// batches. Of several names for one address each has ports of its own, and so has
+// each class where a target returns no SSID: sessions would be the same else.
+func (p *resolvedPlan) portsOf(t *probe.Target, class, name int) []uint16 {
+	from := name * p.Count * len(p.Classes)
+	if !t.SSID {
+		from += class * p.Count
 	}
-	return p.Ports(t.Name, p.Count*len(p.Classes))[class*p.Count:][:p.Count]
+	all := p.Ports(from + p.Count)
+	return all[min(from, len(all)):]
 }
 
 // reschedule orders flows by socket, so that those due together can leave in one

@@ -39,7 +39,7 @@ func during(t *testing.T, o Options, do func(c *Collector)) map[string]*probe.Pa
 }
 
 // fixedPorts are free ones: opened once, and closed.
-func fixedPorts(t *testing.T, n int) func(string, int) []uint16 {
+func fixedPorts(t *testing.T, n int) func(int) []uint16 {
 	t.Helper()
 	var ports []uint16
 	for range n {
@@ -48,7 +48,7 @@ func fixedPorts(t *testing.T, n int) func(string, int) []uint16 {
 		defer c.Close()
 		ports = append(ports, uint16(c.LocalAddr().(*net.UDPAddr).Port))
 	}
-	return func(_ string, n int) []uint16 { return ports[:n] }
+	return func(n int) []uint16 { return ports[:min(n, len(ports))] }
 }
 
 // A class put before another takes its SSID; ports, classes and marks change
@@ -89,19 +89,32 @@ func TestPlanChangesLoseNothing(t *testing.T) {
 
 // Two names for one address and port: their sessions are kept apart.
 func TestTwoNamesForOneAddress(t *testing.T) {
-	p := newPeer(t, "127.0.0.1:0", nil)
-	o := testOptions(target("one", p.addr()), target("two", p.addr()))
-	o.Count = 3
-	w, _ := measure(t, o)
-	require.Len(t, w[0].Paths, 2)
-	ports := map[uint16]bool{}
-	for i := range w[0].Paths {
-		require.Equal(t, probe.Counts{Sent: 12, Received: 12}, w[0].Paths[i].Counts)
-		for _, f := range w[0].Paths[i].FlowDetail {
-			ports[f.SrcPort] = true
-		}
+	for name, c := range map[string]struct {
+		source func(int) []uint16
+		flows  []int // of each name
+	}{
+		"ports of the kernel's choice": {kernelPorts, []int{4, 4}},
+		"ports enough":                 {fixedPorts(t, 8), []int{4, 4}},
+		"ports left for some":          {fixedPorts(t, 6), []int{4, 2}},
+		"ports for the first only":     {fixedPorts(t, 4), []int{4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, "127.0.0.1:0", nil)
+			o := testOptions(target("one", p.addr()), target("two", p.addr()))
+			o.Count, o.Plan.Ports = 3, c.source
+			w, _ := measure(t, o)
+			require.Len(t, w[0].Paths, len(c.flows))
+			ports, all := map[uint16]bool{}, 0
+			for i, n := range c.flows {
+				require.Equal(t, probe.Counts{Sent: uint64(3 * n), Received: uint64(3 * n)}, w[0].Paths[i].Counts)
+				for j := range w[0].Paths[i].FlowDetail {
+					ports[w[0].Paths[i].FlowDetail[j].SrcPort] = true
+				}
+				all += n
+			}
+			require.Len(t, ports, all, "a source port of both")
+		})
 	}
-	require.Len(t, ports, 8)
 }
 
 // A source port that is taken at the start is tried again.
@@ -111,7 +124,7 @@ func TestSourcePortThatBecomesFree(t *testing.T) {
 	o.Plan.Count = 1
 	o.Plan.Ports = fixedPorts(t, 1)
 	o.Timing.Interval = 50 * time.Millisecond
-	holder, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero, Port: int(o.Plan.Ports("", 1)[0])})
+	holder, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero, Port: int(o.Plan.Ports(1)[0])})
 	require.NoError(t, err)
 	got := during(t, o, func(c *Collector) {
 		time.Sleep(300 * time.Millisecond)

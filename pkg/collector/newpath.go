@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,6 +21,9 @@ type templateKey struct {
 
 func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKey]*stamp.Template) (*path, error) {
 	class := w.key.class
+	if len(w.ports) == 0 {
+		return nil, errors.New("no source port is left for it: other targets have its address")
+	}
 	t, auth, err := templateOf(p, w.target, w.key.ssid, class.DSCP, templates)
 	if err != nil {
 		return nil, err
@@ -53,7 +57,8 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 }
 
 // bind gives a flow its source port. Two names for one address and port may not
-// share a session: where the kernel chooses ports, the second gets others.
+// share a session: where the kernel chooses ports, the second gets others here,
+// and in portsOf where they are given.
 func (l *loop) bind(f *flow, p *resolvedPlan, w *plannedPath) error {
 	i := int(f.index)
 	key := socketKey{v6: w.addr.Addr().Is6(), port: w.ports[i]}

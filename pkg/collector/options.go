@@ -60,10 +60,10 @@ type Answer struct {
 type Plan struct {
 	Targets []probe.Target
 	Classes []probe.Class
-	// Ports gives the source ports towards a target, one flow a class each; a
-	// port 0 lets the kernel choose. Targets that return no SSID get
-	// len(Ports)·len(Classes) of them, each class its own.
-	Ports func(target string, n int) []uint16
+	// Ports gives the first n source ports of this host, of which each is a flow a
+	// class, or fewer if there are no more; a port 0 lets the kernel choose.
+	// Targets that return no SSID take Count·len(Classes) of them, each class its own.
+	Ports func(n int) []uint16
 	Count int // source ports a target and class
 	Size  int // octets of a probe (UDP payload); 0: as short as it can be
 }

@@ -149,7 +149,7 @@ func target(name string, to netip.AddrPort) probe.Target {
 	return probe.Target{Name: name, Address: to.Addr().Unmap().String(), Port: to.Port(), TLV: true, SSID: true}
 }
 
-func kernelPorts(_ string, n int) []uint16 { return make([]uint16, n) }
+func kernelPorts(n int) []uint16 { return make([]uint16, n) }
 
 // testOptions: 4 flows of 10 probes each.
 func testOptions(targets ...probe.Target) Options {

@@ -88,17 +88,7 @@ func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
 		return r, err
 	}
 	b.pause(300 * time.Millisecond)
-	r.usage, err = agent.during(func() error {
-		from, err := b.kernel()
-		if err != nil {
-			return err
-		}
-		b.pause(d)
-		to, err := b.kernel()
-		r.sent = to.out - from.out
-		return err
-	})
-	if err != nil {
+	if r, err = b.sending(agent, d); err != nil {
 		return r, err
 	}
 	agent.stop()
@@ -108,6 +98,21 @@ func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
 	}
 	r.kernel = counters{after.out - before.out, after.nearDrops - before.nearDrops, after.farDrops - before.farDrops}
 	r.totals, err = readTotals(lines)
+	return r, err
+}
+
+// sending measures a prober while it sends.
+func (b *bench) sending(p *process, d time.Duration) (r probed, err error) {
+	r.usage, err = p.during(func() error {
+		from, err := b.kernel()
+		if err != nil {
+			return err
+		}
+		b.pause(d)
+		to, err := b.kernel()
+		r.sent = to.out - from.out
+		return err
+	})
 	return r, err
 }
 

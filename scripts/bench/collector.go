@@ -35,7 +35,7 @@ func benchCollector(b *bench) error {
 		rss:      t.metric("collector: resident memory, MB, by rate offered", ""),
 		perProbe: t.metric("collector at its highest rate: CPU µs a probe, sent and received (less is better)", ""),
 	}
-	turns := []func() error{func() error { return b.sweepOurs(&m) }}
+	turns := []func() error{func() error { return b.sweepOurs(&m) }, func() error { return b.sweepFloor(&m) }}
 	if installed("irtt") {
 		turns = append(turns, func() error { return b.sweepIRTT(&m) })
 	}

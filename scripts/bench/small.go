@@ -14,25 +14,34 @@ func benchSmall(b *bench) error {
 		cpu.add(who, u.percent())
 		rss.add(who, u.rss)
 	}
-	turns := []func() error{func() error {
-		reflector, err := b.startReflector(otherCore, 1)
-		if err != nil {
+	against := func(who string, run func() (probed, error)) func() error {
+		return func() error {
+			reflector, err := b.startReflector(otherCore, 1)
+			if err != nil {
+				return err
+			}
+			defer reflector.stop()
+			r, err := run()
+			if err == nil {
+				add(who, r.usage)
+			}
 			return err
 		}
-		defer reflector.stop()
-		r, err := b.probe(probing{targets: 10, ports: 10, interval: time.Second}, b.scale.small)
-		if err == nil {
-			add(ours, r.usage)
-		}
-		return err
-	}, func() error {
-		// Idle virtual machines pay dearly for a timer; nobody probes for less.
-		u, err := b.client(b.bin.nap, "10000")
-		if err == nil {
-			add("C, only waking up 100 times a second", u)
-		}
-		return err
-	}}
+	}
+	turns := []func() error{
+		against(ours, func() (probed, error) {
+			return b.probe(probing{targets: 10, ports: 10, interval: time.Second}, b.scale.small)
+		}),
+		against(floorName, func() (probed, error) { return b.floor(10, 10, 100, b.scale.small) }),
+		func() error {
+			// Idle virtual machines pay dearly for a timer; nobody probes for less.
+			u, err := b.client(b.bin.nap, "10000")
+			if err == nil {
+				add("C, only waking up 100 times a second", u)
+			}
+			return err
+		},
+	}
 	far, more := b.place.far.IPv4.String(), b.scale.small+3*time.Second
 	if installed("irtt") {
 		turns = append(turns, func() error {
