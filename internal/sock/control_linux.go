@@ -12,9 +12,9 @@ type Meta struct {
 	Stamp   int64      // CLOCK_REALTIME, ns: software receive stamp, or the transmit stamp of what is quoted; 0 if none
 	TTL     uint8      // TTL or hop limit as received; 0 if unknown
 	TOS     uint8      // TOS or traffic class: DSCP << 2 | ECN
-	Local   netip.Addr // the address the datagram was sent to; invalid if unknown
+	Local   netip.Addr // the address the datagram was sent to; invalid if unknown or not asked for (Options.LocalAddr)
 	Group   bool       // Local is a broadcast or multicast address (of IPv6: only Local tells)
-	IfIndex int        // the interface it came in by; 0 if unknown
+	IfIndex int        // the interface it came in by; 0 likewise
 	Error   ExtendedError
 	// Offender is who sent an ICMP error; invalid if there was none.
 	Offender netip.Addr

@@ -20,10 +20,11 @@ type Options struct {
 	TxStamps     bool           // software transmit stamps, with the packet, in the error queue
 	RecvErr      bool           // ICMP errors and qdisc drops are reported (IP_RECVERR)
 	DontFragment bool           // DF set, path MTU not looked up: sizes leave as they are asked for
+	LocalAddr    bool           // the address and interface that a datagram came in by are reported
 }
 
 // Open returns a bound UDP socket that reports, for each datagram, the kernel's
-// receive stamp, TTL or hop limit, TOS or traffic class, and the local address.
+// receive stamp, TTL or hop limit, and TOS or traffic class.
 func Open(o Options) (fd int, err error) {
 	v6 := o.Bind.Addr().Is6()
 	domain := unix.AF_INET
@@ -79,13 +80,16 @@ func (o *Options) settings(v6 bool) []setting {
 		s = append(s,
 			setting{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
 			setting{"IPV6_RECVHOPLIMIT", unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1},
-			setting{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1},
-			setting{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1})
+			setting{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1})
 	} else {
 		s = append(s,
 			setting{"IP_RECVTTL", unix.IPPROTO_IP, unix.IP_RECVTTL, 1},
-			setting{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1},
-			setting{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
+			setting{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1})
+	}
+	if o.LocalAddr && v6 {
+		s = append(s, setting{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1})
+	} else if o.LocalAddr {
+		s = append(s, setting{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
 	}
 	if o.TTL != 0 && v6 {
 		s = append(s, setting{"IPV6_UNICAST_HOPS", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, int(o.TTL)})

@@ -34,7 +34,7 @@ func TestMarksAndStampsAPacket(t *testing.T) {
 	for _, ip := range loopbacks {
 		bind := netip.AddrPortFrom(netip.MustParseAddr(ip), 0)
 		tx, from := open(t, Options{Bind: bind, TxStamps: true})
-		rx, to := open(t, Options{Bind: bind})
+		rx, to := open(t, Options{Bind: bind, LocalAddr: true})
 		AwaitStamps()
 		out, in := NewBatch(3, 100), NewBatch(4, 100)
 		dest := NewSockaddr(to)

@@ -44,6 +44,7 @@ func newWorker(s *shared, bind netip.AddrPort) (*worker, error) {
 		Bind: bind, Device: s.options.Device, ReusePort: true,
 		RecvBuffer: s.options.SocketBuffer, SendBuffer: s.options.SocketBuffer,
 		TTL:          255,
+		LocalAddr:    true, // a reply leaves from the address that was asked
 		RecvErr:      true, // a reply that the qdisc drops must not count as sent
 		DontFragment: true, // or big probes would find no black hole on the way back
 	})
