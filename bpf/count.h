@@ -20,7 +20,7 @@ static __always_inline enum llama_action action_of(enum llama_reason r)
 static __always_inline enum llama_action count(const struct packet *p, enum llama_reason r)
 {
 	enum llama_action action = action_of(r);
-	__u32 at = r * LLAMA_ACTIONS + action, ifindex = p->ifindex;
+	__u32 at = r * LLAMA_ACTIONS + action, slot = p->slot;
 	__u64 *packets = bpf_map_lookup_elem(&llama_reason, &at);
 	struct llama_ifstat *stat;
 
@@ -28,7 +28,7 @@ static __always_inline enum llama_action count(const struct packet *p, enum llam
 		++*packets;
 	if (!p->known)
 		return action;
-	stat = bpf_map_lookup_elem(&llama_ifstat, &ifindex);
+	stat = bpf_map_lookup_elem(&llama_ifstat, &slot);
 	if (!stat)
 		return action;
 	stat->seen++;

@@ -39,10 +39,11 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } llama_iface SEC(".maps");
 
-/* Key: ifindex. Value: packets to reflectors' ports. Entries are made by user
- * space; written by: the programs, each CPU its own, in softirq: no atomics. */
+/* Key: llama_iface's slot. Value: packets to reflectors' ports. An array, since a
+ * hash would cost each packet another search. Written by: the programs, each CPU
+ * its own, in softirq: no atomics. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 256);
 	__type(key, __u32);
 	__type(value, struct llama_ifstat);

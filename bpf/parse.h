@@ -30,15 +30,17 @@ struct vlan_tag {
 struct packet {
 	__u64 rx_ns; /* CLOCK_MONOTONIC: T2 */
 	__u32 ifindex;
-	__u32 l3, l4; /* octets from the frame's start */
-	__u32 len;    /* octets of UDP payload */
-	__be16 sport, dport, ssid;
+	__u32 gen;     /* of the configuration */
+	__u32 slot;    /* of the interface's counters */
+	__u32 l3, l4;  /* octets from the frame's start */
+	__u32 payload; /* likewise */
+	__u32 len;     /* octets of UDP payload */
+	__be16 sport, dport;
 	__u8 tos, ttl; /* as they arrived */
 	bool v6;
-	bool options;    /* of IPv4: for the socket reflector */
-	bool known;      /* came by an interface of ours, to a port of ours */
+	bool options; /* of IPv4: for the socket reflector */
+	bool known;   /* came by an interface of ours, to a port of ours */
 	bool peer;
-	__u32 payload; /* octets from the frame's start */
 };
 
 static __always_inline bool is_vlan(__be16 proto)
@@ -88,7 +90,8 @@ static __always_inline bool is_reflector_port(const struct llama_config *c, __be
 	return false;
 }
 
-/* parse_udp ends the parsing of either family. payload is what IP carries. */
+/* parse_udp ends the parsing of either family. Most packets are of others: they
+ * leave at the port, before anything else is looked at. */
 static __always_inline enum llama_reason parse_udp(const struct frame *f, struct packet *p,
 						   const struct llama_config *c, __u32 *udp_len)
 {

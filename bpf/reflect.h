@@ -16,12 +16,19 @@
 
 #define BASE_WORDS (BASE_LEN / 4)
 
+static __always_inline bool is_super_packet(void *ctx, enum llama_kind kind)
+{
+	return kind == KIND_TC && ((struct __sk_buff *)ctx)->gso_size;
+}
+
 /* What of the packet is for the socket reflector, whatever its session. */
 static __always_inline enum llama_reason understand(void *ctx, enum llama_kind kind, const struct frame *f,
 						    const struct packet *p, struct udp_check *check)
 {
 	enum llama_reason r;
 
+	if (is_super_packet(ctx, kind))
+		return REASON_SUPER_PACKET;
 	if (p->options)
 		return REASON_IP_OPTIONS;
 	if (p->len < BASE_LEN)
@@ -168,51 +175,69 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	return write_t3(ctx, kind, p, clock, check, udp, w, sum);
 }
 
+/* guard finds the session, *s, if there is one, and says whether the packet may be
+ * answered. That it is for this host need not be asked again of each packet of a
+ * session: it costs as much as all the rest. */
+static __always_inline enum llama_reason guard(const struct frame *f, struct packet *p, const struct llama_config *c,
+					       struct llama_key *key, struct llama_session **s)
+{
+	enum llama_reason r;
+	__u32 bits;
+
+	if (!key_fill(f, p, key))
+		return REASON_TRUNCATED;
+	bits = verdict(p, key);
+	p->peer = bits & VERDICT_PEER;
+	if (bits & VERDICT_ALLOWED)
+		*s = session_find(p, key);
+	if (!*s || !guarded(f, p, *s)) {
+		r = guard_host(f, p, key);
+		if (r != REASON_REPLIED)
+			return r;
+		if (*s)
+			guard_remember(f, p, *s);
+	}
+	return guard_request(f, p, c, key, bits);
+}
+
 static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind, const struct frame *f,
 						struct packet *p, const struct llama_config *c,
 						const struct llama_lease *lease, struct llama_key *key)
 {
-	enum llama_reason r = guard_request(f, p, c, key);
+	struct llama_session *s = NULL;
 	struct udp_check check = {};
 	struct wire_clock clock;
-	struct llama_session *s;
+	enum llama_reason r = guard(f, p, c, key, &s);
 
-	if (r != REASON_REPLIED && r != REASON_KEYED)
-		return r;
-	s = session_find(p, key);
-	if (r == REASON_KEYED) {
+	if (r == REASON_KEYED && s)
 		/* None is made for it: a forged packet must take no one's place. */
-		if (s)
-			session_up(p, c, key, s);
+		session_up(f, p, c, key, s);
+	if (r != REASON_REPLIED)
 		return r;
-	}
-	r = s && s->flags & SESSION_UP ? REASON_SESSION_UP : understand(ctx, kind, f, p, &check);
+	if (s && s->flags & SESSION_UP)
+		r = REASON_SESSION_UP;
+	else
+		r = understand(ctx, kind, f, p, &check);
 	if (r != REASON_REPLIED) {
-		session_up(p, c, key, s);
+		session_up(f, p, c, key, s);
 		return r;
 	}
-	r = admit(p, c, key, &s);
+	r = admit(f, p, c, key, &s);
 	if (r != REASON_REPLIED)
 		return r;
 	clock_read(lease, &clock);
 	r = rewrite(ctx, kind, f, p, &check, &clock, s, c->deny_dscp);
-	if (r != REASON_REPLIED) {
-		if (s) /* its number is used again */
-			__sync_fetch_and_add(&s->tx, -1);
-		return r;
-	}
-	return s ? REASON_REPLIED : REASON_STATELESS;
+	if (r == REASON_REPLIED)
+		return s ? REASON_REPLIED : REASON_STATELESS;
+	if (s) /* its number is used again */
+		__sync_fetch_and_add(&s->tx, -1);
+	return r;
 }
 
 /* The octets that are looked at: two VLAN tags, IPv6, UDP, base packet, TLVs. */
 #define HEADERS_LEN (14 + 8 + IPV6_LEN + UDP_LEN)
 #define LOOKED_AT_LEN (HEADERS_LEN + BASE_LEN + 84)
 #define LEAST_LEN (14 + IPV4_LEN + UDP_LEN)
-
-static __always_inline bool is_super_packet(void *ctx, enum llama_kind kind)
-{
-	return kind == KIND_TC && ((struct __sk_buff *)ctx)->gso_size;
-}
 
 static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind, struct packet *p)
 {
@@ -234,10 +259,6 @@ static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind
 	if (r != REASON_REPLIED)
 		return r;
 	pull(ctx, kind, &f, LOOKED_AT_LEN);
-	r = guard_host(&f, p, &key);
-	if (r != REASON_REPLIED)
-		return r;
-	if (is_super_packet(ctx, kind))
-		return REASON_SUPER_PACKET;
+	p->gen = config->gen;
 	return answer(ctx, kind, &f, p, config, lease, &key);
 }

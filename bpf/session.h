@@ -30,10 +30,11 @@ static __always_inline struct llama_source *source_get(struct llama_addr *addr)
 
 /* session_make makes the session. A source that a new policy has moved to the
  * other class takes its session along. NULL: no room. */
-static __always_inline struct llama_session *session_make(const struct packet *p, const struct llama_config *c,
-							  struct llama_key *key, struct llama_source *src)
+static __always_inline struct llama_session *session_make(const struct frame *f, const struct packet *p,
+							  const struct llama_config *c, struct llama_key *key,
+							  struct llama_source *src)
 {
-	struct llama_session fresh = {.seen_ns = p->rx_ns}, *old;
+	struct llama_session fresh = {.seen_ns = p->rx_ns}, *old, *s;
 
 	if (p->peer) {
 		if (!src || src->sessions >= c->sessions_per_peer)
@@ -53,16 +54,19 @@ static __always_inline struct llama_session *session_make(const struct packet *p
 		if (old) /* user space counts the source's sessions anew */
 			bpf_map_delete_elem(&llama_peer, key);
 	}
-	return session_find(p, key);
+	s = session_find(p, key);
+	if (s)
+		guard_remember(f, p, s);
+	return s;
 }
 
 /* session_up leaves the session to the socket reflector. All that comes later
  * follows: counters must not be kept in two places. */
-static __always_inline void session_up(const struct packet *p, const struct llama_config *c, struct llama_key *key,
-				       struct llama_session *s)
+static __always_inline void session_up(const struct frame *f, const struct packet *p, const struct llama_config *c,
+				       struct llama_key *key, struct llama_session *s)
 {
 	if (!s)
-		s = session_make(p, c, key, p->peer ? source_get(&key->src) : NULL);
+		s = session_make(f, p, c, key, p->peer ? source_get(&key->src) : NULL);
 	if (s) {
 		s->flags |= SESSION_UP;
 		s->seen_ns = p->rx_ns;
@@ -108,8 +112,9 @@ static __always_inline __u64 *crowd_rate(void)
 
 /* admit counts the request in its session, *s, which it makes if need be, and
  * tells whether it is to be answered: with *s NULL, without a session. */
-static __always_inline enum llama_reason admit(const struct packet *p, const struct llama_config *c,
-					       struct llama_key *key, struct llama_session **s)
+static __always_inline enum llama_reason admit(const struct frame *f, const struct packet *p,
+					       const struct llama_config *c, struct llama_key *key,
+					       struct llama_session **s)
 {
 	struct llama_source *src = NULL;
 	__u64 *tat_ns;
@@ -123,7 +128,7 @@ static __always_inline enum llama_reason admit(const struct packet *p, const str
 	if (!tat_ns)
 		return REASON_NO_LIMITER;
 	if (!*s)
-		*s = session_make(p, c, key, src);
+		*s = session_make(f, p, c, key, src);
 	if (*s) {
 		__sync_fetch_and_add(&(*s)->rx, 1);
 		(*s)->seen_ns = p->rx_ns;

@@ -41,7 +41,6 @@ enum llama_reason {
 	REASON_OTHER_PORT,
 	REASON_UDP_LENGTH,
 	REASON_UDP_NO_CHECKSUM, /* IPv6 must have one */
-	REASON_SUPER_PACKET,    /* several datagrams in one buffer (GRO, GSO) */
 	REASON_OTHER_INTERFACE,
 	REASON_OTHER_MAC, /* broadcast, multicast, flooded */
 	REASON_SOURCE_MAC,
@@ -53,6 +52,7 @@ enum llama_reason {
 	/* pass: a probe for the socket reflector, and its session with it */
 	REASON_KEYED, /* may have to authenticate */
 	REASON_SESSION_UP,
+	REASON_SUPER_PACKET, /* several datagrams in one buffer (GRO, GSO) */
 	REASON_IP_OPTIONS,
 	REASON_TWAMP_LIGHT,
 	REASON_TLV_UNKNOWN,
@@ -101,6 +101,7 @@ struct llama_config {
 	__u64 deny_dscp; /* bit n: a reply may not be asked for with DSCP n */
 	struct llama_rate peer_rate;
 	struct llama_rate stranger_rate;
+	__u32 gen; /* changes with llama_iface and llama_local; never 0 */
 	__u32 sessions_per_peer;
 	__u32 min_len;                     /* octets of UDP payload */
 	__be16 ports[LLAMA_MAX_PORTS];     /* that the reflector listens on; 0: none */
@@ -109,7 +110,7 @@ struct llama_config {
 	__u8 allow_862;
 	__u8 twamp_light;
 	__u8 keyed; /* llama_keyed has entries */
-	__u8 pad[3];
+	__u8 pad[7];
 };
 
 struct llama_addr {
@@ -125,6 +126,7 @@ struct llama_iface {
 	struct llama_mac macs[LLAMA_MAX_MACS]; /* that are this host's there */
 	__u32 nmacs;
 	__u32 flags; /* IFACE_… */
+	__u32 slot;  /* of its counters, in llama_ifstat */
 };
 
 #define IFACE_LOOPBACK 1
@@ -170,7 +172,11 @@ struct llama_session {
 	__u32 rx;      /* requests, those refused by the rate included */
 	__u32 tx;      /* replies */
 	__u32 flags;   /* SESSION_… */
-	__u32 pad;
+	/* What guard_host let in last: the next packet need not ask all again. */
+	__u32 gen;
+	__u32 ifindex;
+	__u32 slot;
+	struct llama_mac mac;
 };
 
 #define SESSION_UP 1 /* lives in the socket reflector from now on */

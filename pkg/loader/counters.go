@@ -42,8 +42,13 @@ func (o *object) counters() (Counters, error) {
 
 // interfaceCounters adds up what the CPUs have counted at an interface.
 func (o *object) interfaceCounters(ifindex int) (InterfaceCounters, error) {
+	var iface bpfLlamaIface
 	cpus := make([]bpfLlamaIfstat, ebpf.MustPossibleCPU())
-	if err := o.LlamaIfstat.Lookup(uint32(ifindex), &cpus); err != nil {
+	err := o.LlamaIface.Lookup(uint32(ifindex), &iface)
+	if err == nil {
+		err = o.LlamaIfstat.Lookup(iface.Slot, &cpus)
+	}
+	if err != nil {
 		return InterfaceCounters{}, fmt.Errorf("read counters of interface %d: %w", ifindex, err)
 	}
 	var c InterfaceCounters

@@ -43,6 +43,7 @@ type bpfLlamaConfig struct {
 		IntervalNs  uint64
 		ToleranceNs uint64
 	}
+	Gen             uint32
 	SessionsPerPeer uint32
 	MinLen          uint32
 	Ports           [16]uint16
@@ -52,7 +53,7 @@ type bpfLlamaConfig struct {
 	Allow862        uint8
 	TwampLight      uint8
 	Keyed           uint8
-	Pad             [3]uint8
+	Pad             [7]uint8
 }
 
 type bpfLlamaGsource struct {
@@ -69,6 +70,7 @@ type bpfLlamaIface struct {
 	}
 	Nmacs uint32
 	Flags uint32
+	Slot  uint32
 }
 
 type bpfLlamaIfstat struct {
@@ -130,16 +132,16 @@ const (
 	bpfLlamaReasonREASON_OTHER_PORT          bpfLlamaReason = 12
 	bpfLlamaReasonREASON_UDP_LENGTH          bpfLlamaReason = 13
 	bpfLlamaReasonREASON_UDP_NO_CHECKSUM     bpfLlamaReason = 14
-	bpfLlamaReasonREASON_SUPER_PACKET        bpfLlamaReason = 15
-	bpfLlamaReasonREASON_OTHER_INTERFACE     bpfLlamaReason = 16
-	bpfLlamaReasonREASON_OTHER_MAC           bpfLlamaReason = 17
-	bpfLlamaReasonREASON_SOURCE_MAC          bpfLlamaReason = 18
-	bpfLlamaReasonREASON_OTHER_ADDRESS       bpfLlamaReason = 19
-	bpfLlamaReasonREASON_NOT_UNICAST         bpfLlamaReason = 20
-	bpfLlamaReasonREASON_SOURCE_OURS         bpfLlamaReason = 21
-	bpfLlamaReasonREASON_SHORT               bpfLlamaReason = 22
-	bpfLlamaReasonREASON_KEYED               bpfLlamaReason = 23
-	bpfLlamaReasonREASON_SESSION_UP          bpfLlamaReason = 24
+	bpfLlamaReasonREASON_OTHER_INTERFACE     bpfLlamaReason = 15
+	bpfLlamaReasonREASON_OTHER_MAC           bpfLlamaReason = 16
+	bpfLlamaReasonREASON_SOURCE_MAC          bpfLlamaReason = 17
+	bpfLlamaReasonREASON_OTHER_ADDRESS       bpfLlamaReason = 18
+	bpfLlamaReasonREASON_NOT_UNICAST         bpfLlamaReason = 19
+	bpfLlamaReasonREASON_SOURCE_OURS         bpfLlamaReason = 20
+	bpfLlamaReasonREASON_SHORT               bpfLlamaReason = 21
+	bpfLlamaReasonREASON_KEYED               bpfLlamaReason = 22
+	bpfLlamaReasonREASON_SESSION_UP          bpfLlamaReason = 23
+	bpfLlamaReasonREASON_SUPER_PACKET        bpfLlamaReason = 24
 	bpfLlamaReasonREASON_IP_OPTIONS          bpfLlamaReason = 25
 	bpfLlamaReasonREASON_TWAMP_LIGHT         bpfLlamaReason = 26
 	bpfLlamaReasonREASON_TLV_UNKNOWN         bpfLlamaReason = 27
@@ -159,12 +161,19 @@ const (
 )
 
 type bpfLlamaSession struct {
-	_      structs.HostLayout
-	SeenNs uint64
-	Rx     uint32
-	Tx     uint32
-	Flags  uint32
-	Pad    uint32
+	_       structs.HostLayout
+	SeenNs  uint64
+	Rx      uint32
+	Tx      uint32
+	Flags   uint32
+	Gen     uint32
+	Ifindex uint32
+	Slot    uint32
+	Mac     struct {
+		_      structs.HostLayout
+		Octets [6]uint8
+		Pad    [2]uint8
+	}
 }
 
 type bpfLlamaSource struct {

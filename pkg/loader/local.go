@@ -33,7 +33,7 @@ func (o *object) setLocal(addrs []netip.Addr, broadcast ...netip.Addr) error {
 	if err := replace(o.LlamaLocal, want, nil); err != nil {
 		return fmt.Errorf("write local addresses: %w", err)
 	}
-	return nil
+	return o.renew()
 }
 
 func addr16(a netip.Addr) bpfLlamaAddr { return bpfLlamaAddr{Octets: a.As16()} }
@@ -53,23 +53,47 @@ func (o *object) setInterface(ifindex int, macs []net.HardwareAddr, loopback boo
 	if loopback {
 		v.Flags = ifaceLoopback
 	}
-	zero := make([]bpfLlamaIfstat, ebpf.MustPossibleCPU())
-	err := o.LlamaIfstat.Update(uint32(ifindex), zero, ebpf.UpdateNoExist)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-		return fmt.Errorf("make counters of interface %d: %w", ifindex, err)
+	slot, err := o.slot(ifindex)
+	if err != nil {
+		return err
 	}
+	v.Slot = slot
 	if err := o.LlamaIface.Update(uint32(ifindex), &v, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("write interface %d: %w", ifindex, err)
 	}
-	return nil
+	return o.renew()
+}
+
+// slot is where the interface's counters are. A new one starts from zero.
+func (o *object) slot(ifindex int) (uint32, error) {
+	have, err := entries[uint32, bpfLlamaIface](o.LlamaIface)
+	if err != nil {
+		return 0, fmt.Errorf("read interfaces: %w", err)
+	}
+	if v, ok := have[uint32(ifindex)]; ok {
+		return v.Slot, nil
+	}
+	used := make(map[uint32]bool)
+	for _, v := range have {
+		used[v.Slot] = true
+	}
+	for slot := range o.LlamaIfstat.MaxEntries() {
+		if used[slot] {
+			continue
+		}
+		zero := make([]bpfLlamaIfstat, ebpf.MustPossibleCPU())
+		if err := o.LlamaIfstat.Update(slot, zero, ebpf.UpdateAny); err != nil {
+			return 0, fmt.Errorf("clear counters of interface %d: %w", ifindex, err)
+		}
+		return slot, nil
+	}
+	return 0, fmt.Errorf("interface %d: there are %d interfaces already", ifindex, len(have))
 }
 
 // removeInterface forgets an interface and its counters: what comes there passes.
 func (o *object) removeInterface(ifindex int) error {
-	for _, m := range []*ebpf.Map{o.LlamaIface, o.LlamaIfstat} {
-		if err := m.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("remove interface %d: %w", ifindex, err)
-		}
+	if err := o.LlamaIface.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("remove interface %d: %w", ifindex, err)
 	}
-	return nil
+	return o.renew()
 }

@@ -27,8 +27,9 @@ type object struct {
 	bpfPrograms
 	bpfMaps
 
-	mu    sync.Mutex // protects the field below, which two callers write parts of
-	lease bpfLlamaLease
+	mu     sync.Mutex // protects the fields below, which several callers write parts of
+	lease  bpfLlamaLease
+	config bpfLlamaConfig
 }
 
 // load loads the programs and adopts the maps that are pinned in the folder pin,
@@ -65,8 +66,13 @@ func newObject(spec *ebpf.CollectionSpec, pin string) (*object, error) {
 		return nil, explain(fmt.Errorf("load BPF object: %w", err))
 	}
 	o.bpfPrograms, o.bpfMaps = loaded.bpfPrograms, loaded.bpfMaps
-	if err := errors.Join(o.LlamaLease.Lookup(uint32(0), &o.lease), o.makeCrowd()); err != nil {
-		return nil, errors.Join(fmt.Errorf("read lease: %w", err), o.Close())
+	err = errors.Join(
+		o.LlamaLease.Lookup(uint32(0), &o.lease),
+		o.LlamaConfig.Lookup(uint32(0), &o.config),
+		o.makeCrowd(),
+	)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("adopt maps: %w", err), o.Close())
 	}
 	return o, nil
 }

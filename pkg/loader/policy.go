@@ -72,11 +72,31 @@ func (o *object) setPolicy(p *Policy) error {
 	if err := replace(o.LlamaKeyed, ssids, nil); err != nil {
 		return fmt.Errorf("write keyed SSIDs: %w", err)
 	}
-	if err := o.LlamaConfig.Update(uint32(0), c, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("write policy: %w", err)
+	return o.updateConfig(func(old *bpfLlamaConfig) {
+		c.Gen = old.Gen
+		*old = *c
+	})
+}
+
+// updateConfig writes a new generation of the configuration: what sessions
+// remember of the old one no longer holds.
+func (o *object) updateConfig(change func(*bpfLlamaConfig)) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.config
+	change(&c)
+	if c.Gen++; c.Gen == 0 {
+		c.Gen = 1
 	}
+	if err := o.LlamaConfig.Update(uint32(0), &c, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	o.config = c
 	return nil
 }
+
+// renew makes the programs look anew at what sessions remember.
+func (o *object) renew() error { return o.updateConfig(func(*bpfLlamaConfig) {}) }
 
 func (p *Policy) config() (*bpfLlamaConfig, error) {
 	ports := distinct(p.Ports)
