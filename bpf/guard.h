@@ -56,9 +56,14 @@ static __always_inline bool is_mapped(const __u32 *a)
 static __always_inline bool key_fill(const struct frame *f, const struct packet *p, struct llama_key *key)
 {
 	__u32 *src = (void *)&key->src, *dst = (void *)&key->dst;
+	struct udphdr *udp = at(f, p->l4, sizeof(*udp));
 	bool link_local;
 	__be16 *w;
 
+	if (!udp)
+		return false;
+	key->sport = udp->source;
+	key->dport = udp->dest;
 	if (p->v6) {
 		struct ipv6hdr *ip = at(f, p->l3, sizeof(*ip));
 
@@ -77,8 +82,6 @@ static __always_inline bool key_fill(const struct frame *f, const struct packet 
 		dst[3] = ip->daddr;
 		link_local = (src[3] & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000); /* 169.254/16 */
 	}
-	key->sport = p->sport;
-	key->dport = p->dport;
 	if (link_local)
 		key->ifindex = p->ifindex;
 	if (p->len < SSID_END)
@@ -224,7 +227,7 @@ static __always_inline enum llama_reason guard_request(const struct frame *f, co
 
 	if (p->len < c->min_len || p->len < MIN_LEN)
 		return REASON_SHORT;
-	r = guard_port(c, p->sport);
+	r = guard_port(c, key->sport);
 	if (r != REASON_REPLIED)
 		return r;
 	if (!(bits & VERDICT_ALLOWED))

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "frame.h"
+#include "maps.h"
 
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -19,6 +20,9 @@
 #define IPV4_LEN 20
 #define IPV6_LEN 40
 #define UDP_LEN 8
+
+#define LEAST_LEN (ETH_HLEN + IPV4_LEN + UDP_LEN)
+#define HEADERS_LEN (ETH_HLEN + 4 * MAX_VLANS + IPV6_LEN + UDP_LEN)
 
 struct vlan_tag {
 	__be16 tci;
@@ -35,7 +39,6 @@ struct packet {
 	__u32 l3, l4;  /* octets from the frame's start */
 	__u32 payload; /* likewise */
 	__u32 len;     /* octets of UDP payload */
-	__be16 sport, dport;
 	__u8 tos, ttl; /* as they arrived */
 	bool v6;
 	bool options; /* of IPv4: for the socket reflector */
@@ -101,10 +104,7 @@ static __always_inline enum llama_reason parse_udp(const struct frame *f, struct
 		return REASON_TRUNCATED;
 	if (!is_reflector_port(c, udp->dest))
 		return REASON_OTHER_PORT;
-	p->sport = udp->source;
-	p->dport = udp->dest;
 	*udp_len = bpf_ntohs(udp->len);
-	p->payload = p->l4 + sizeof(*udp);
 	return *udp_len < UDP_LEN ? REASON_UDP_LENGTH : REASON_REPLIED;
 }
 
@@ -194,17 +194,63 @@ static __always_inline enum llama_reason parse_ipv6(void *ctx, enum llama_kind k
 	return REASON_REPLIED;
 }
 
-static __always_inline enum llama_reason parse(void *ctx, enum llama_kind kind, const struct frame *f,
-					       struct packet *p, const struct llama_config *c)
+static __always_inline enum llama_reason parse_frame(void *ctx, enum llama_kind kind, struct packet *p)
 {
+	__u32 zero = 0;
+	struct llama_config *c = bpf_map_lookup_elem(&llama_config, &zero);
+	enum llama_reason r;
+	struct frame f;
 	__be16 proto;
-	enum llama_reason r = parse_ethernet(f, p, &proto);
 
+	if (!c)
+		return REASON_DISARMED;
+	frame_load(ctx, kind, &f);
+	if (linear_len(&f) < LEAST_LEN)
+		pull(ctx, kind, &f, HEADERS_LEN);
+	r = parse_ethernet(&f, p, &proto);
 	if (r != REASON_REPLIED)
 		return r;
 	if (proto == bpf_htons(ETH_P_IP))
-		return parse_ipv4(ctx, kind, f, p, c);
+		return parse_ipv4(ctx, kind, &f, p, c);
 	if (proto == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(ctx, kind, f, p, c);
+		return parse_ipv6(ctx, kind, &f, p, c);
 	return REASON_NOT_IP;
+}
+
+/* What parse found, in a word, from the lowest bit: reason(8) l3(8) l4(8) TOS(8)
+ * TTL(8) len(16) IPv6(1) options(1). */
+static __always_inline __u64 parse_pack(void *ctx, enum llama_kind kind)
+{
+	struct packet p = {};
+	__u64 reason = parse_frame(ctx, kind, &p);
+
+	return reason | p.l3 << 8 | p.l4 << 16 | (__u64)p.tos << 24 | (__u64)p.ttl << 32 | (__u64)p.len << 40 |
+	       (__u64)p.v6 << 56 | (__u64)p.options << 57;
+}
+
+/* These are not static, so that the verifier looks at them once, and at what comes
+ * after not once for each way through the headers. */
+__attribute__((noinline)) __u64 xdp_parse(struct xdp_md *ctx)
+{
+	return parse_pack(ctx, KIND_NATIVE);
+}
+
+__attribute__((noinline)) __u64 tc_parse(struct __sk_buff *ctx)
+{
+	return parse_pack(ctx, KIND_TC);
+}
+
+static __always_inline enum llama_reason parse(void *ctx, enum llama_kind kind, struct packet *p)
+{
+	__u64 found = kind == KIND_TC ? tc_parse(ctx) : xdp_parse(ctx);
+
+	p->l3 = found >> 8 & 0xff;
+	p->l4 = found >> 16 & 0xff;
+	p->payload = p->l4 + UDP_LEN;
+	p->tos = found >> 24;
+	p->ttl = found >> 32;
+	p->len = found >> 40 & 0xffff;
+	p->v6 = found >> 56 & 1;
+	p->options = found >> 57 & 1;
+	return found & 0xff;
 }

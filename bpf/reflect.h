@@ -234,10 +234,8 @@ static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind,
 	return r;
 }
 
-/* The octets that are looked at: two VLAN tags, IPv6, UDP, base packet, TLVs. */
-#define HEADERS_LEN (14 + 8 + IPV6_LEN + UDP_LEN)
+/* The octets that are looked at, with room for TLVs that are not ours. */
 #define LOOKED_AT_LEN (HEADERS_LEN + BASE_LEN + 84)
-#define LEAST_LEN (14 + IPV4_LEN + UDP_LEN)
 
 static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind, struct packet *p)
 {
@@ -252,12 +250,10 @@ static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind
 		return REASON_DISARMED;
 	if (lease->until_ns <= p->rx_ns)
 		return REASON_LEASE_EXPIRED;
-	frame_load(ctx, kind, &f);
-	if (linear_len(&f) < LEAST_LEN)
-		pull(ctx, kind, &f, HEADERS_LEN);
-	r = parse(ctx, kind, &f, p, config);
+	r = parse(ctx, kind, p);
 	if (r != REASON_REPLIED)
 		return r;
+	frame_load(ctx, kind, &f);
 	pull(ctx, kind, &f, LOOKED_AT_LEN);
 	p->gen = config->gen;
 	return answer(ctx, kind, &f, p, config, lease, &key);
