@@ -44,19 +44,25 @@ static __always_inline enum llama_reason understand(void *ctx, enum llama_kind k
 
 static __always_inline void swap_ethernet(struct ethhdr *eth)
 {
-	__u8 mac[ETH_ALEN];
+	__u32 *w = (void *)eth, dst = w[0];
+	__u16 *h = (void *)eth, dst_end = h[2];
 
-	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+	w[0] = *(__u32 *)eth->h_source;
+	h[2] = h[5];
+	*(__u32 *)eth->h_source = dst;
+	h[5] = dst_end;
 }
 
 /* DF is set as on the socket reflector's replies: a probe of a size that does
  * not fit the way back is a finding. */
-static __always_inline void write_ipv4(struct iphdr *ip, __u8 dscp)
+static __always_inline bool write_ipv4(const struct frame *f, const struct packet *p, __u8 dscp)
 {
-	__be32 addr = ip->saddr;
+	struct iphdr *ip = at(f, p->l3, sizeof(*ip));
+	__be32 addr;
 
+	if (!ip)
+		return false;
+	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
 	ip->tos = dscp << 2;
@@ -64,17 +70,23 @@ static __always_inline void write_ipv4(struct iphdr *ip, __u8 dscp)
 	ip->frag_off = IP_DF;
 	ip->check = 0;
 	ip->check = ~ipv4_sum(ip);
+	return true;
 }
 
-static __always_inline void write_ipv6(struct ipv6hdr *ip, __u8 dscp)
+static __always_inline bool write_ipv6(const struct frame *f, const struct packet *p, __u8 dscp)
 {
-	struct in6_addr addr = ip->saddr;
+	struct ipv6hdr *ip = at(f, p->l3, sizeof(*ip));
+	struct in6_addr addr;
 
+	if (!ip)
+		return false;
+	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
 	ip->priority = dscp >> 2;
 	ip->flow_lbl[0] = (ip->flow_lbl[0] & 0x0f) | dscp << 6;
 	ip->hop_limit = 255;
+	return true;
 }
 
 /* write_base writes all but T3, and returns how the sum changes: T3 counts as
@@ -146,14 +158,13 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 						 __u64 deny_dscp)
 {
 	struct ethhdr *eth = at(f, 0, sizeof(*eth));
-	void *ip = at(f, p->l3, p->v6 ? IPV6_LEN : IPV4_LEN);
 	struct udphdr *udp = at(f, p->l4, UDP_LEN + BASE_LEN);
 	__u32 *w = (void *)(udp + 1), rx = 0, tx = 0;
 	__u8 dscp = p->tos >> 2;
 	__be16 port;
 	__u64 sum;
 
-	if (!eth || !ip || !udp)
+	if (!eth || !udp)
 		return REASON_WRITE_FAILED;
 	if (s) {
 		rx = s->rx;
@@ -165,10 +176,8 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	if (!write_tlvs(ctx, kind, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
 		return REASON_WRITE_FAILED;
 	swap_ethernet(eth);
-	if (p->v6)
-		write_ipv6(ip, dscp);
-	else
-		write_ipv4(ip, dscp);
+	if (!(p->v6 ? write_ipv6(f, p, dscp) : write_ipv4(f, p, dscp)))
+		return REASON_WRITE_FAILED;
 	port = udp->source;
 	udp->source = udp->dest;
 	udp->dest = port;
