@@ -13,6 +13,7 @@ var be = binary.BigEndian
 type packet struct {
 	dstMAC, srcMAC [6]byte
 	vlans          []uint16 // TPIDs, outermost first
+	tcis           []uint16 // of the tags; 100 and 101 if nil
 	etherType      uint16
 
 	src, dst     netip.Addr
@@ -46,7 +47,11 @@ func (p *packet) bytes() []byte {
 	b := append(append([]byte{}, p.dstMAC[:]...), p.srcMAC[:]...)
 	for i, tpid := range p.vlans {
 		b = be.AppendUint16(b, tpid)
-		b = be.AppendUint16(b, 100+uint16(i))
+		tci := 100 + uint16(i)
+		if p.tcis != nil {
+			tci = p.tcis[i]
+		}
+		b = be.AppendUint16(b, tci)
 	}
 	b = be.AppendUint16(b, p.etherType)
 	l3 := len(b)
