@@ -84,8 +84,14 @@ func newSpec(t testing.TB) *ebpf.CollectionSpec {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigOf(t, func(*ebpf.CollectionSpec) {})
+}
+
+func newRigOf(t testing.TB, change func(*ebpf.CollectionSpec)) *rig {
+	t.Helper()
 	spec := newSpec(t)
 	unpinned(spec)
+	change(spec)
 	o, err := newObject(spec, "")
 	var ve *ebpf.VerifierError
 	if errors.As(err, &ve) {
