@@ -42,6 +42,8 @@ var (
 	link6    = netip.MustParseAddr("fe80::1")
 	linked6  = netip.MustParseAddr("fe80::2")
 	estimate = stamp.NewErrorEstimate(true, stamp.NTP, 5000)
+
+	testLocal = []netip.Addr{host4, host6, link6}
 )
 
 func testPolicy() *Policy {
@@ -101,7 +103,7 @@ func newRigOf(t testing.TB, change func(*ebpf.CollectionSpec)) *rig {
 	t.Cleanup(func() { require.NoError(t, o.Close()) })
 	r := &rig{object: o, t: t}
 	require.NoError(t, o.setPolicy(testPolicy()))
-	require.NoError(t, o.setLocal([]netip.Addr{host4, host6, link6}, cast4))
+	require.NoError(t, o.setLocal(testLocal, cast4))
 	require.NoError(t, o.setInterface(testIfindex, []net.HardwareAddr{hostMAC[:]}, false))
 	r.setClock(ClockState{Estimate: estimate})
 	r.arm()

@@ -61,6 +61,12 @@ func (o *object) setPolicy(p *Policy) error {
 	if len(ssids) > 0 {
 		c.Keyed = 1
 	}
+	if n, most := len(ssids), int(o.LlamaKeyed.MaxEntries()); n > most { // before anything is written
+		return fmt.Errorf("write keyed SSIDs: %d entries, at most %d", n, most)
+	}
+	if n, most := len(v6), int(o.LlamaAllow6.MaxEntries()); n > most {
+		return fmt.Errorf("write IPv6 sources: %d entries, at most %d", n, most)
+	}
 	err = replace(o.LlamaAllow4, v4, func(a, b bpfLlamaLpm4) int { return int(b.Prefixlen) - int(a.Prefixlen) })
 	if err != nil {
 		return fmt.Errorf("write IPv4 sources: %w", err)
