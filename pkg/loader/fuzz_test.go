@@ -75,13 +75,21 @@ func seeds() (frames [][]byte) {
 	return frames
 }
 
+// fewer is n, or a part of it with -short: under emulation each round takes its time.
+func fewer(n int) int {
+	if testing.Short() {
+		return n / 20
+	}
+	return n
+}
+
 // Frames bent at random, the same in every run.
 func TestRandomFrames(t *testing.T) {
 	r := newRig(t)
 	eachKind(t, r, func(t *testing.T, r *rig, kind int) {
 		rnd := rand.New(rand.NewPCG(1, 2))
 		all, replies := seeds(), 0
-		const rounds = 20_000
+		rounds := fewer(20_000)
 		for n := range rounds {
 			if n%50 == 0 {
 				r.reset() // sessions that went up would hide the rest
