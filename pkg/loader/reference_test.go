@@ -90,4 +90,6 @@ func (r *rig) reply(req *packet, a arrival, t2, t3 stamp.Timestamp) []byte {
 	return rep.bytes()
 }
 
+func stampAt(b []byte) stamp.Timestamp { return stamp.Timestamp(be.Uint64(b)) }
+
 var estimatePTP = stamp.NewErrorEstimate(true, stamp.PTPv2, 5000)

@@ -242,18 +242,24 @@ func TestReflectChecksumNeverZero(t *testing.T) {
 	}
 }
 
-// needsFrags skips where the kernel's XDP has no fragments.
+// needs skips the test if what it needs is not there, or fails it if LLAMA_TEST_NOSKIP
+// is set.
+func needs(t *testing.T, what string, there bool) {
+	t.Helper()
+	switch {
+	case there:
+	case os.Getenv("LLAMA_TEST_NOSKIP") != "":
+		t.Fatalf("needs %s, and LLAMA_TEST_NOSKIP is set", what)
+	default:
+		t.Skip("needs " + what)
+	}
+}
+
 func needsFrags(t *testing.T) {
 	t.Helper()
 	ok, err := haveFrags()
 	require.NoError(t, err)
-	switch {
-	case ok:
-	case os.Getenv("LLAMA_TEST_NOSKIP") != "":
-		t.Fatal("needs XDP fragments (Linux 5.18), and LLAMA_TEST_NOSKIP is set")
-	default:
-		t.Skip("needs XDP fragments (Linux 5.18)")
-	}
+	needs(t, "XDP fragments (Linux 5.18)", ok)
 }
 
 // jumbo is a probe of n octets, padding last.
