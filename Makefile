@@ -26,7 +26,7 @@ NO_RACE := /internal/(lab|e2e)$$|/scripts/|/cmd/
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/llama-agent
@@ -73,9 +73,23 @@ $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	GOBIN=$(TOOLS)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv $(TOOLS)/new/golangci-lint $@
 
+# The one place that says which clang: another one makes another object.
+CLANG_VERSION := 19
+
+# Where Debian keeps the kernel's headers of an architecture (asm/types.h).
+MULTIARCH = $(shell gcc -print-multiarch)
+
 .PHONY: generate
-generate: ## generated code: none yet (the BPF object comes with the kernel datapath)
-	@echo "nothing to generate yet: the BPF object comes with the kernel datapath"
+generate: ## compile bpf/ into pkg/loader (clang of one version; installed if missing)
+	CLANG_VERSION=$(CLANG_VERSION) ./scripts/setup.sh generate
+	BPF2GO_CC=clang-$(CLANG_VERSION) BPF2GO_STRIP=llvm-strip-$(CLANG_VERSION) \
+	BPF2GO_CFLAGS='-idirafter /usr/include/$(MULTIARCH)' $(GO) generate ./pkg/loader
+
+.PHONY: generate-check
+generate-check: generate ## fail if what is committed in pkg/loader is not what bpf/ compiles to
+	@changed="$$(git status --porcelain -- pkg/loader/llama_bpf*)"; \
+	if [ -n "$$changed" ]; then echo "not what bpf/ compiles to, with:"; clang-$(CLANG_VERSION) --version | head -n 1; \
+		echo "$$changed"; git --no-pager diff --stat -- pkg/loader/llama_bpf*; exit 1; fi
 
 .PHONY: fuzz
 fuzz: ## each native fuzz target for FUZZTIME (20s)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs through apt what is missing for the purpose named (test), and nothing if nothing is missing.
+# Installs through apt what is missing for the purpose named (test, generate), and nothing if nothing is missing.
 # Without the right to install it says what to install, and goes on: what cannot run then is skipped by name,
 # or fails where LLAMA_TEST_NOSKIP is set.
 set -euo pipefail
@@ -28,8 +28,16 @@ test)
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	has influxd || unpack+=(influxdb)              # the sink's test against a real server
 	;;
+generate)
+	version=${CLANG_VERSION:?which clang: make generate sets it}
+	need "clang-$version" "clang-$version"
+	need "llvm-strip-$version" "llvm-$version"
+	need gcc gcc                                   # says where the headers of this architecture are
+	[ -e /usr/include/linux/bpf.h ] || packages+=(linux-libc-dev)
+	[ -e /usr/include/bpf/bpf_helpers.h ] || packages+=(libbpf-dev)
+	;;
 *)
-	echo "usage: scripts/setup.sh test" >&2
+	echo "usage: scripts/setup.sh test|generate" >&2
 	exit 2
 	;;
 esac
@@ -39,7 +47,7 @@ all=("${packages[@]}" "${unpack[@]}")
 [ ${#all[@]} -gt 0 ] || exit 0
 
 missing() {
-	echo "setup: $1; for all tests: apt-get install ${all[*]}" >&2
+	echo "setup: $1; install by hand: apt-get install ${all[*]}" >&2
 	exit 0
 }
 

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From a request to its reply, in place and of the same length:
+ *
+ *	 0 Sequence Number            4      24 Session-Sender Sequence   4
+ *	 4 Timestamp T3               8      28 Session-Sender Timestamp  8
+ *	12 Error Estimate, SSID     2+2      36 Error Estimate, MBZ     2+2
+ *	16 Receive Timestamp T2       8      40 Session-Sender TTL, MBZ 1+3
+ *	44 TLVs …
+ */
+#pragma once
+
+#include "session.h"
+#include "time.h"
+#include "tlv.h"
+
+#define BASE_WORDS (BASE_LEN / 4)
+
+static __always_inline bool is_super_packet(void *ctx, enum llama_kind kind)
+{
+	return kind == KIND_TC && ((struct __sk_buff *)ctx)->gso_size;
+}
+
+/* What of the packet is for the socket reflector, whatever its session. */
+static __always_inline enum llama_reason understand(void *ctx, enum llama_kind kind, const struct frame *f,
+						    const struct packet *p, struct udp_check *check)
+{
+	enum llama_reason r;
+
+	if (is_super_packet(ctx, kind))
+		return REASON_SUPER_PACKET;
+	if (p->options)
+		return REASON_IP_OPTIONS;
+	if (p->len < BASE_LEN)
+		return REASON_TWAMP_LIGHT;
+	if (p->len > BASE_LEN) {
+		r = kind == KIND_TC ? tc_tlvs_check(ctx, p->payload, p->len) :
+				      xdp_tlvs_check(ctx, p->payload, p->len);
+		if (r != REASON_REPLIED)
+			return r;
+	}
+	return udp_check_read(ctx, kind, f, p, check) ? REASON_REPLIED : REASON_CHECKSUM_NOT_LINEAR;
+}
+
+static __always_inline void swap_ethernet(struct ethhdr *eth)
+{
+	__u32 *w = (void *)eth, dst = w[0];
+	__u16 *h = (void *)eth, dst_end = h[2];
+
+	w[0] = *(__u32 *)eth->h_source;
+	h[2] = h[5];
+	*(__u32 *)eth->h_source = dst;
+	h[5] = dst_end;
+}
+
+/* DF is set as on the socket reflector's replies: a probe of a size that does
+ * not fit the way back is a finding. */
+static __always_inline bool write_ipv4(const struct frame *f, const struct packet *p, __u8 dscp)
+{
+	struct iphdr *ip = at(f, p->l3, sizeof(*ip));
+	__be32 addr;
+
+	if (!ip)
+		return false;
+	addr = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = addr;
+	ip->tos = dscp << 2;
+	ip->ttl = 255;
+	ip->frag_off = IP_DF;
+	ip->check = 0;
+	ip->check = ~ipv4_sum(ip);
+	return true;
+}
+
+static __always_inline bool write_ipv6(const struct frame *f, const struct packet *p, __u8 dscp)
+{
+	struct ipv6hdr *ip = at(f, p->l3, sizeof(*ip));
+	struct in6_addr addr;
+
+	if (!ip)
+		return false;
+	addr = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = addr;
+	*(__u8 *)ip = 6 << 4 | dscp >> 2;
+	ip->flow_lbl[0] = (ip->flow_lbl[0] & 0x0f) | dscp << 6;
+	ip->hop_limit = 255;
+	return true;
+}
+
+/* write_base writes all but T3, and returns how the sum changes: T3 counts as
+ * zeroes. */
+static __always_inline __u64 write_base(__u32 *w, const struct packet *p, const struct wire_clock *clock,
+					const struct llama_session *s, __u32 tx)
+{
+	__u32 is[BASE_WORDS] = {};
+	__be64 t2 = wire_time(clock, p->rx_ns);
+	__u64 sum = 0;
+
+	is[0] = s ? bpf_htonl(tx - 1) : w[0];
+	__builtin_memcpy(&is[3], &clock->error_estimate, 2);
+	__builtin_memcpy((void *)&is[3] + 2, (void *)&w[3] + 2, 2);
+	__builtin_memcpy(&is[4], &t2, 8);
+	is[6] = w[0];
+	is[7] = w[1];
+	is[8] = w[2];
+	__builtin_memcpy(&is[9], &w[3], 2);
+	is[10] = bpf_htonl((__u32)p->ttl << 24);
+#pragma unroll
+	for (int i = 0; i < BASE_WORDS; i++)
+		sum = sum_replace(sum, w[i], is[i]);
+#pragma unroll
+	for (int i = 0; i < BASE_WORDS; i++)
+		w[i] = is[i];
+	return sum;
+}
+
+/* write_t3 comes last, and the checksum after it: that lies outside T3-T2. */
+static __always_inline enum llama_reason write_t3(void *ctx, enum llama_kind kind, const struct packet *p,
+						  const struct wire_clock *clock, const struct udp_check *check,
+						  struct udphdr *udp, __u32 *w, __u64 sum)
+{
+	__be64 t3 = wire_time(clock, bpf_ktime_get_ns());
+
+	__builtin_memcpy(&w[1], &t3, 8);
+	sum += (t3 & 0xffffffff) + (t3 >> 32); /* in either order */
+	if (kind == KIND_TC)
+		return bpf_l4_csum_replace(ctx, p->l4 + offsetof(struct udphdr, check), 0, fold32(sum),
+					   BPF_F_MARK_MANGLED_0) ?
+			       REASON_WRITE_FAILED :
+			       REASON_REPLIED;
+	if (!check->leave)
+		udp->check = udp_check_add(check->was, sum);
+	return REASON_REPLIED;
+}
+
+/* write_tlvs answers the TLVs and says what they have changed. */
+static __always_inline bool write_tlvs(void *ctx, enum llama_kind kind, const struct packet *p,
+				       const struct llama_session *s, __u64 counters, __u64 deny_dscp, __u8 *dscp,
+				       __u64 *sum)
+{
+	__u64 where = p->payload | (__u64)p->len << 16 | (__u64)p->tos << 32 | (__u64)!s << 40, done;
+
+	if (p->len == BASE_LEN)
+		return true;
+	done = kind == KIND_TC ? tc_tlvs_answer(ctx, where, counters, deny_dscp) :
+				 xdp_tlvs_answer(ctx, where, counters, deny_dscp);
+	*dscp = done >> 16;
+	*sum += done & 0xffff;
+	return done != TLVS_FAILED;
+}
+
+static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind, const struct frame *f,
+						 const struct packet *p, const struct udp_check *check,
+						 const struct wire_clock *clock, const struct llama_session *s,
+						 __u64 deny_dscp)
+{
+	struct ethhdr *eth = at(f, 0, sizeof(*eth));
+	struct udphdr *udp = at(f, p->l4, UDP_LEN + BASE_LEN);
+	__u32 *w = (void *)(udp + 1), rx = 0, tx = 0;
+	__u8 dscp = p->tos >> 2;
+	__be16 port;
+	__u64 sum;
+
+	if (!eth || !udp)
+		return REASON_WRITE_FAILED;
+	if (s) {
+		rx = s->rx;
+		tx = s->tx;
+	}
+	/* From here on the packet is neither request nor reply: nobody may have it
+	 * if something fails, and no reason of the action PASS may be returned. */
+	sum = write_base(w, p, clock, s, tx);
+	if (!write_tlvs(ctx, kind, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
+		return REASON_WRITE_FAILED;
+	swap_ethernet(eth);
+	if (!(p->v6 ? write_ipv6(f, p, dscp) : write_ipv4(f, p, dscp)))
+		return REASON_WRITE_FAILED;
+	port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = port;
+	return write_t3(ctx, kind, p, clock, check, udp, w, sum);
+}
+
+/* guard finds the session, *s, if there is one, and says whether the packet may be
+ * answered. That it is for this host need not be asked again of each packet of a
+ * session: it costs as much as all the rest. */
+static __always_inline enum llama_reason guard(const struct frame *f, struct packet *p, const struct llama_config *c,
+					       struct llama_key *key, struct llama_session **s)
+{
+	enum llama_reason r;
+	__u32 bits;
+
+	if (!key_fill(f, p, key))
+		return REASON_TRUNCATED;
+	bits = verdict(p, key);
+	p->peer = bits & VERDICT_PEER;
+	if (bits & VERDICT_ALLOWED)
+		*s = session_find(p, key);
+	if (!*s || !guarded(f, p, *s)) {
+		r = guard_host(f, p, key);
+		if (r != REASON_REPLIED)
+			return r;
+		if (*s)
+			guard_remember(f, p, *s);
+	}
+	return guard_request(f, p, c, key, bits);
+}
+
+static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind, const struct frame *f,
+						struct packet *p, const struct llama_config *c,
+						const struct llama_lease *lease, struct llama_key *key)
+{
+	struct llama_session *s = NULL;
+	struct udp_check check = {};
+	struct wire_clock clock;
+	enum llama_reason r = guard(f, p, c, key, &s);
+
+	if (r == REASON_KEYED && s)
+		/* None is made for it: a forged packet must take no one's place. */
+		session_up(f, p, c, key, s);
+	if (r != REASON_REPLIED)
+		return r;
+	if (s && s->flags & SESSION_UP)
+		r = REASON_SESSION_UP;
+	else
+		r = understand(ctx, kind, f, p, &check);
+	if (r != REASON_REPLIED) {
+		session_up(f, p, c, key, s);
+		return r;
+	}
+	r = admit(f, p, c, key, &s);
+	if (r != REASON_REPLIED)
+		return r;
+	clock_read(lease, &clock);
+	r = rewrite(ctx, kind, f, p, &check, &clock, s, c->deny_dscp);
+	if (r == REASON_REPLIED)
+		return s ? REASON_REPLIED : REASON_STATELESS;
+	if (s) /* its number is used again */
+		__sync_fetch_and_add(&s->tx, -1);
+	return r;
+}
+
+/* The octets that are looked at, with room for TLVs that are not ours. */
+#define LOOKED_AT_LEN (HEADERS_LEN + BASE_LEN + 84)
+
+static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind, struct packet *p)
+{
+	__u32 zero = 0;
+	struct llama_lease *lease = bpf_map_lookup_elem(&llama_lease, &zero);
+	struct llama_config *config = bpf_map_lookup_elem(&llama_config, &zero);
+	struct llama_key key = {};
+	enum llama_reason r;
+	struct frame f;
+
+	if (!lease || !config || !lease->until_ns)
+		return REASON_DISARMED;
+	if (lease->until_ns <= p->rx_ns)
+		return REASON_LEASE_EXPIRED;
+	r = parse(ctx, kind, p);
+	if (r != REASON_REPLIED)
+		return r;
+	frame_load(ctx, kind, &f);
+	pull(ctx, kind, &f, LOOKED_AT_LEN);
+	p->gen = config->gen;
+	return answer(ctx, kind, &f, p, config, lease, &key);
+}

@@ -1,0 +1,122 @@
+//go:build linux
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// programKind is a place where the reflector can run.
+type programKind int
+
+const (
+	progXDP        programKind = iota // of the driver
+	progXDPGeneric                    // of the stack
+	progTC                            // at ingress
+)
+
+// object is the loaded programs and their maps.
+type object struct {
+	bpfPrograms
+	bpfMaps
+
+	mu     sync.Mutex // protects the fields below, which several callers write parts of
+	lease  bpfLlamaLease
+	config bpfLlamaConfig
+}
+
+// load loads the programs and adopts the maps that are pinned in the folder pin,
+// which it makes. Maps of another shape it replaces. What is armed stays so.
+func load(pin string, log *slog.Logger) (*object, error) {
+	if err := checkPin(pin); err != nil {
+		return nil, explain(err)
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, explain(fmt.Errorf("raise memlock limit: %w", err))
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read BPF object: %w", err)
+	}
+	if err := fit(spec); err != nil {
+		return nil, explain(err)
+	}
+	if err := dropOthers(pin, spec, log); err != nil {
+		return nil, explain(err)
+	}
+	return newObject(spec, pin)
+}
+
+// newObject loads spec as it is. Without a pin folder it has maps of its own.
+func newObject(spec *ebpf.CollectionSpec, pin string) (*object, error) {
+	o := new(object)
+	var loaded struct {
+		bpfPrograms
+		bpfMaps
+	}
+	err := spec.LoadAndAssign(&loaded, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: pin}})
+	if err != nil {
+		return nil, explain(fmt.Errorf("load BPF object: %w", err))
+	}
+	o.bpfPrograms, o.bpfMaps = loaded.bpfPrograms, loaded.bpfMaps
+	err = errors.Join(
+		o.LlamaLease.Lookup(uint32(0), &o.lease),
+		o.LlamaConfig.Lookup(uint32(0), &o.config),
+		o.makeCrowd(),
+	)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("adopt maps: %w", err), o.Close())
+	}
+	return o, nil
+}
+
+// program returns the program for a place; it belongs to the object.
+func (o *object) program(k programKind) *ebpf.Program {
+	switch k {
+	case progXDP:
+		return o.LlamaXdp
+	case progXDPGeneric:
+		return o.LlamaXdpSkb
+	}
+	return o.LlamaTc
+}
+
+// Close closes the descriptors. What is pinned stays, and goes on.
+func (o *object) Close() error {
+	return errors.Join(o.bpfPrograms.Close(), o.bpfMaps.Close())
+}
+
+// explain adds to an error of the kernel what can be done about it. What the
+// verifier said stays short, unless it is printed with %+v.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		var ve *ebpf.VerifierError
+		if errors.As(err, &ve) && len(ve.Log) > 1 && mayDoAll() {
+			return err
+		}
+		return fmt.Errorf("%w: needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, before Linux 5.11 CAP_SYS_RESOURCE too, and no seccomp filter on bpf(2): %w", ErrPermission, err)
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, ebpf.ErrNotSupported):
+		return fmt.Errorf("%w: needs Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT: %w", ErrNotSupported, err)
+	}
+	return err
+}
+
+// mayDoAll tells whether the verifier lets this process do all that it lets anyone:
+// without CAP_PERFMON it refuses arithmetic with pointers, as if the program were wrong.
+func mayDoAll() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if unix.Capget(&hdr, &caps[0]) != nil {
+		return true
+	}
+	has := func(c int) bool { return caps[c/32].Effective>>(c%32)&1 != 0 }
+	return has(unix.CAP_SYS_ADMIN) || has(unix.CAP_PERFMON)
+}
