@@ -24,7 +24,7 @@ const (
 	EventAppeared EventKind = iota + 1
 	EventVanished
 	EventChanged // name, MTU, MAC, master or carrier: Before says from what
-	EventLost    // our program is no longer on it
+	EventLost    // our program is no longer on it: told again at each look until it is attached or forgotten
 )
 
 func (k EventKind) String() string {
@@ -59,6 +59,7 @@ type watcher struct {
 
 	socket *nl.NetlinkSocket
 	known  map[int]Interface
+	stale  bool // messages were lost, and known has not caught up
 }
 
 // watch opens a watcher in the namespace of the caller's thread and takes stock. Nothing that happens from then on
@@ -178,6 +179,7 @@ func isBridgeMessage(data []byte) bool { return len(data) > 0 && data[0] == unix
 
 func (w *watcher) take(m linkMessage) {
 	if m.lost {
+		w.stale = true
 		w.resync()
 		return
 	}
@@ -208,8 +210,9 @@ func changed(a, b Interface) bool {
 func (w *watcher) resync() {
 	now, err := listInterfaces()
 	if err != nil {
-		return // the next message or loss tries again
+		return // the next tick tries again
 	}
+	w.stale = false
 	for index, ifc := range w.known {
 		if _, still := now[index]; !still {
 			w.take(linkMessage{ifc: ifc, gone: true})
@@ -221,6 +224,9 @@ func (w *watcher) resync() {
 }
 
 func (w *watcher) checkAll() {
+	if w.stale {
+		w.resync()
+	}
 	for index := range w.attached() {
 		w.check(index)
 	}
