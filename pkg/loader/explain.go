@@ -12,9 +12,6 @@ import (
 
 // explain turns the errno of an attempt, which is all that the kernel says, into what a network engineer can act on.
 func (a *attachment) explain(s Step, err error) error {
-	if _, gone := interfaceByIndex(a.Interface.Index); errors.Is(gone, ErrNoInterface) {
-		return gone
-	}
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("not permitted (CAP_NET_ADMIN and CAP_BPF are needed, before kernel 5.8 CAP_SYS_ADMIN): %w", err)

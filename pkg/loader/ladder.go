@@ -92,6 +92,9 @@ func (a *attachment) climb(ctx context.Context, steps []Step, ours map[Step]hook
 		if why == nil {
 			break
 		}
+		if _, gone := interfaceByIndex(a.Interface.Index); errors.Is(gone, ErrNoInterface) {
+			why = gone
+		}
 		if errors.Is(why, ErrNoInterface) || ctx.Err() != nil {
 			break // no other step can be had either
 		}
