@@ -14,7 +14,7 @@ import (
 
 // devices are what a kernel can make by itself, one of each kind. The first of a pair is the one to attach to.
 func (h *host) devices() map[string]netlink.Link {
-	under := h.veth("under0", 1500).Index
+	under, under2 := h.veth("under0", 1500).Index, h.veth("under1", 1500).Index // macvlan and ipvlan do not share one
 	with := func(name string, f func(*netlink.LinkAttrs)) netlink.LinkAttrs {
 		a := named(name)
 		f(&a)
@@ -37,7 +37,7 @@ func (h *host) devices() map[string]netlink.Link {
 		"bond":    netlink.NewLinkBond(named("bo0")),
 		"team":    &netlink.GenericLink{LinkAttrs: named("te0"), LinkType: "team"},
 		"vrf":     &netlink.Vrf{LinkAttrs: named("vrf0"), Table: 77},
-		"ipvlan":  &netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "iv0", ParentIndex: under, TxQLen: -1}, Mode: netlink.IPVLAN_MODE_L2},
+		"ipvlan":  &netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "iv0", ParentIndex: under2, TxQLen: -1}, Mode: netlink.IPVLAN_MODE_L2},
 	}
 }
 
