@@ -27,7 +27,8 @@ const (
 	tagBeside           // it travels beside the frame if the sender's tx-vlan-hw-insert is on: the same
 )
 
-// evidence says how a row is known: run by our tests on such a device, or read in the driver's source.
+// evidence says how a row is known: run by our tests on such a device, be it one that qemu emulates, or read in the
+// driver's source.
 type evidence string
 
 const (
@@ -84,8 +85,8 @@ func driverTable() []driver {
 		{name: "sfc", native: true, attach: effectNone, replaceFree: true, trap: "its rings for XDP_TX are made when it is probed, or not at all", source: "ethernet/sfc/efx.c " + v, evidence: evidenceRead},
 
 		// Virtual machines.
-		{name: "virtio_net", native: true, attach: effectPauses, mtu: 3506, frags: "6.3", queues: "a queue pair more for each CPU, or it transmits under a lock", stats: "*_xdp_tx_drops", trap: "receive offloads of the host (GRO_HW, checksum) go off for as long as it is attached; refuses where they cannot be controlled", source: "virtio_net.c " + v, evidence: evidenceRead},
-		{name: "vmxnet3", native: true, since: "6.12", attach: effectResets, replaceFree: true, mtu: 3494, vlan: tagStripped, trap: "switches LRO off", source: "vmxnet3/vmxnet3_xdp.c 6.12", evidence: evidenceRead},
+		{name: "virtio_net", native: true, attach: effectPauses, mtu: 3506, frags: "6.3", queues: "a queue pair more for each CPU, or it transmits under a lock", stats: "*_xdp_tx_drops", trap: "receive offloads of the host (GRO_HW, checksum) go off for as long as it is attached; refuses where they cannot be controlled", source: "virtio_net.c " + v, evidence: evidenceRun},
+		{name: "vmxnet3", native: true, since: "6.12", attach: effectResets, replaceFree: true, mtu: 3494, vlan: tagStripped, trap: "switches LRO off", source: "vmxnet3/vmxnet3_xdp.c 6.12", evidence: evidenceRun},
 		{name: "hv_netvsc", native: true, attach: effectResets, replaceFree: true, mtu: 3500, lro: true, vlan: tagInFrame, trap: "hands the program to the virtual function under it, which then does what its own driver does", source: "hyperv/netvsc_bpf.c " + v, evidence: evidenceRead},
 		{name: "mana", native: true, attach: effectNone, replaceFree: true, mtu: 3506, vlan: tagStripped, source: "ethernet/microsoft/mana/mana_bpf.c " + v, evidence: evidenceRead},
 		{name: "vif", native: true, attach: effectReopens, mtu: 3840, trap: "says yes and attaches nothing if the other side has no headroom", source: "xen-netfront.c " + v, evidence: evidenceRead},
@@ -105,16 +106,16 @@ func driverTable() []driver {
 		{name: "iavf", source: "ethernet/intel/iavf " + v, evidence: evidenceRead},
 
 		// Devices upon devices: place.go says where the programs go instead.
-		{name: "bond", trap: "a program on the bond goes to all members at once and answers by another member", source: "bonding/bond_main.c " + v, evidence: evidenceRead},
-		{name: "team", source: "team " + v, evidence: evidenceRead},
-		{name: "vlan", source: "net/8021q " + v, evidence: evidenceRead},
-		{name: "vrf", source: "vrf.c " + v, evidence: evidenceRead},
+		{name: "bond", trap: "a program on the bond goes to all members at once and answers by another member", source: "bonding/bond_main.c " + v, evidence: evidenceRun},
+		{name: "team", source: "team " + v, evidence: evidenceRun},
+		{name: "vlan", source: "net/8021q " + v, evidence: evidenceRun},
+		{name: "vrf", source: "vrf.c " + v, evidence: evidenceRun},
 		{name: "bridge", source: "net/bridge " + v, evidence: evidenceRun},
 		{name: "macvlan", source: "macvlan.c " + v, evidence: evidenceRun},
 		{name: "macvtap", source: "macvtap.c " + v, evidence: evidenceRead},
-		{name: "ipvlan", source: "ipvlan " + v, evidence: evidenceRead},
+		{name: "ipvlan", source: "ipvlan " + v, evidence: evidenceRun},
 		{name: "vxlan", source: "vxlan " + v, evidence: evidenceRun},
-		{name: "dummy", source: "dummy.c " + v, evidence: evidenceRead},
+		{name: "dummy", source: "dummy.c " + v, evidence: evidenceRun},
 		{name: "loopback", source: "loopback.c " + v, evidence: evidenceRun},
 	}
 }
