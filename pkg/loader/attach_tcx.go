@@ -63,11 +63,10 @@ func tcxIngress(ifindex int) ([]link.AttachedProgram, error) {
 	return r.Programs, nil
 }
 
-// ahead returns the owners of the programs that see a packet before ours does and may keep it. We stand at the head
-// when we attach, but so does whoever comes later.
+// ahead returns the owners of the tcx programs before ours.
 func (h *linkHook) ahead() ([]Owner, error) {
 	info, err := h.link.Info()
-	if err != nil || h.step != StepTC {
+	if err != nil {
 		return nil, err
 	}
 	programs, err := tcxIngress(h.ifindex)

@@ -58,8 +58,6 @@ type driver struct {
 
 // driverTable has a row for each driver that we know something of, by its name in `ethtool -i`, or for virtual
 // devices by their kind in `ip -d link`.
-//
-//nolint:lll // a table: one row a driver
 func driverTable() []driver {
 	const v = "6.1, 6.12"
 	return []driver{

@@ -143,8 +143,7 @@ func TestProgramsAhead(t *testing.T) {
 	attachTC("early", link.Head())
 	p := h.programs()
 	a := h.attach(ifc, ModeTC, p, attachOptions{pin: h.pin})
-	l := a.hook.(*linkHook)
-	owners, err := l.ahead()
+	owners, err := a.ahead()
 	require.NoError(t, err)
 	require.Empty(t, owners, "we attach at the head")
 	h.send(ifc, 2)
@@ -152,7 +151,7 @@ func TestProgramsAhead(t *testing.T) {
 
 	attachTC("late", link.Tail())
 	attachTC("first", link.Head())
-	owners, err = l.ahead()
+	owners, err = a.ahead()
 	require.NoError(t, err)
 	require.Len(t, owners, 1)
 	require.Equal(t, "first", owners[0].Name)

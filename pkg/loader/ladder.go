@@ -49,21 +49,36 @@ func attachBy(ctx context.Context, d driver, ifc Interface, mode Mode, p Program
 		o.carrier = carrierWait
 	}
 	a := &attachment{Interface: ifc, Mode: mode, programs: p, options: o, driver: d}
-	if err := o.pin.prepare(); err != nil {
-		return nil, fmt.Errorf("attach to %s: %w", ifc.Name, err)
-	}
 	ours, err := a.adopt()
 	if err != nil {
-		return nil, fmt.Errorf("attach to %s: adopt what is there: %w", ifc.Name, err)
+		return a.nothing(err)
 	}
 	if err := a.climb(ctx, mode.steps(), ours); err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.leave())
 	}
 	return a, nil
 }
 
+// nothing is what is reached where not even what is there can be read: sockets, if the mode allows them.
+func (a *attachment) nothing(why error) (*attachment, error) {
+	if errors.Is(why, ErrNoInterface) {
+		return nil, fmt.Errorf("attach to %s: %w", a.Interface.Name, why)
+	}
+	for _, s := range a.Mode.steps() {
+		if s == StepSocket {
+			a.Step = s
+			return a, nil
+		}
+		a.Reasons = append(a.Reasons, StepReason{s, why.Error()})
+	}
+	return nil, fmt.Errorf("attach to %s in mode %s: %w: %w", a.Interface.Name, a.Mode, ErrStep, why)
+}
+
 // adopt finds what an earlier process left on the interface, by step.
 func (a *attachment) adopt() (map[Step]hook, error) {
+	if err := a.options.pin.prepare(); err != nil {
+		return nil, err
+	}
 	ours, err := a.options.pin.adopt(a.Interface)
 	if err != nil {
 		return nil, err
@@ -281,6 +296,15 @@ func (a *attachment) lost() error {
 		return nil
 	}
 	return a.hook.lost()
+}
+
+// ahead returns the owners of the programs at TC that see a packet before ours does, and may keep it. We attach at
+// the head, but so does whoever comes later.
+func (a *attachment) ahead() ([]Owner, error) {
+	if l, ok := a.hook.(*linkHook); ok && a.Step == StepTC {
+		return l.ahead()
+	}
+	return nil, nil
 }
 
 // disturbs says what taking the programs off would do to the link, if it is anything: then a stop should rather

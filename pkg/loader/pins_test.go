@@ -139,12 +139,17 @@ func TestPinOfANameWithDots(t *testing.T) {
 func TestPinFolders(t *testing.T) {
 	h := newHost(t)
 	ifc := h.veth("eth0", 1500)
-	plain := pinFolder(t.TempDir())
-	_, err := attach(context.Background(), ifc, ModeAuto, h.programs().set(), attachOptions{pin: plain})
-	require.ErrorIs(t, err, ErrPinFolder)
-	require.ErrorContains(t, err, "mount -t bpf bpf /sys/fs/bpf")
-	_, err = attach(context.Background(), ifc, ModeAuto, h.programs().set(), attachOptions{pin: "/proc/llama"})
-	require.ErrorIs(t, err, ErrPinFolder)
+	for _, folder := range []pinFolder{pinFolder(t.TempDir()), "/proc/llama"} {
+		_, err := attach(context.Background(), ifc, ModeTC, h.programs().set(), attachOptions{pin: folder})
+		require.ErrorIs(t, err, ErrPinFolder)
+		require.ErrorIs(t, err, ErrStep)
+		a := h.attach(ifc, ModeAuto, h.programs(), attachOptions{pin: folder})
+		require.Equal(t, StepSocket, a.Step)
+		require.Equal(t, []Step{StepNative, StepTC, StepGeneric}, steps(a.Reasons))
+		if folder != "/proc/llama" {
+			require.Contains(t, a.Reasons[1].Why, "mount -t bpf bpf /sys/fs/bpf")
+		}
+	}
 	h.nothingOn(ifc)
 
 	held, err := h.pin.hold()
@@ -166,7 +171,8 @@ func TestPinOfSomethingElse(t *testing.T) {
 	ifc := h.veth("eth0", 1500)
 	require.NoError(t, h.pin.prepare())
 	require.NoError(t, h.pin.pinProgram("link_eth0_tc", h.tc("foreign", tcUnspec).Program))
-	_, err := attach(context.Background(), ifc, ModeAuto, h.programs().set(), attachOptions{pin: h.pin})
-	require.ErrorContains(t, err, "link_eth0_tc")
+	a := h.attach(ifc, ModeAuto, h.programs(), attachOptions{pin: h.pin})
+	require.Equal(t, StepSocket, a.Step)
+	require.Contains(t, a.Reasons[1].Why, "link_eth0_tc")
 	require.Equal(t, []string{"link_eth0_tc"}, h.pins())
 }

@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"testing"
@@ -78,14 +79,19 @@ func (h *host) checkMembers(l netlink.Link) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"m0", "m1"}, names(p))
 	require.Contains(t, p[0].Why, "member of "+top.Name)
-	q := h.programs()
-	for _, place := range p {
-		a := h.attach(place.Interface, ModeAuto, q, attachOptions{pin: h.pin})
-		require.Equal(t, StepTC, a.Step)
-		n := q.tc.count()
-		h.send(place.Interface, 2)
-		h.eventually(func() bool { return q.tc.count() == n+2 }, "count on a member")
-		require.NoError(t, a.detach())
+	for _, way := range []string{"native", "generic", "tc", "clsact"} {
+		q := h.programs()
+		var on []*attachment
+		for _, place := range p { // one after the other, and together in the end
+			on = append(on, h.attach(place.Interface, modeOf(way), q, h.everyWay()[way]))
+		}
+		for i, a := range on {
+			h.send(p[i].Interface, 2)
+			h.eventually(func() bool { return q.counts() == onlyStep(a.Step, uint64(2*i+2)) }, "count on a member of "+l.Type())
+		}
+		for _, a := range on {
+			require.NoError(t, a.detach())
+		}
 	}
 	require.NoError(t, netlink.LinkDel(h.link("m0")))
 	require.NoError(t, netlink.LinkDel(h.link("m1")))
@@ -116,6 +122,43 @@ func TestProgramOnABridgeAndAMacvlan(t *testing.T) {
 		a := h.attach(p[0].Interface, ModeAuto, h.programs(), attachOptions{pin: h.pin, resetLink: true})
 		require.Equal(t, StepTC, a.Step)
 		require.Contains(t, a.Reasons[0].Why, "has no native XDP")
+	}
+}
+
+// On a VLAN device the tag is off. On the interface under it native XDP would not see it, and reply without.
+func TestVLAN(t *testing.T) {
+	h := newHost(t)
+	under := h.veth("eth0", 1500)
+	vlan := func() netlink.Link {
+		return &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.7", ParentIndex: h.link("eth0").Attrs().Index, TxQLen: -1}, VlanId: 7}
+	}
+	if !h.has(vlan()) {
+		return
+	}
+	a := h.attach(under, ModeNative, h.programs(), attachOptions{pin: h.pin})
+	require.NoError(t, a.leave())
+	h.at(func() { h.add(vlan()) })
+	on := h.add(vlan())
+	for _, mode := range []Mode{ModeNative, ModeAuto} { // also where it is attached already
+		a, err := attachBy(context.Background(), willing(effectNone, true), under, mode, h.programs().set(), attachOptions{pin: h.pin})
+		if mode == ModeNative {
+			require.ErrorIs(t, err, ErrStep)
+			require.ErrorContains(t, err, "would reply untagged")
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, StepTC, a.Step)
+		require.NoError(t, a.detach())
+	}
+	p, err := places(on)
+	require.NoError(t, err)
+	require.Equal(t, []string{"eth0.7"}, names(p))
+	for _, way := range []string{"generic", "tc", "clsact"} {
+		q := h.programs()
+		a := h.attach(on, modeOf(way), q, h.everyWay()[way])
+		h.send(on, 2)
+		h.eventually(func() bool { return q.counts() == onlyStep(a.Step, 2) }, "count on a VLAN device by "+way)
+		require.NoError(t, a.detach())
 	}
 }
 

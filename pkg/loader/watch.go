@@ -238,7 +238,11 @@ func (w *watcher) check(index int) {
 	if lost == nil {
 		return
 	}
+	ifc, known := w.known[index]
+	if !known {
+		return // it vanished, and that was told
+	}
 	if err := lost(); errors.Is(err, ErrLost) {
-		w.notify(Event{Kind: EventLost, Interface: w.known[index], Err: err})
+		w.notify(Event{Kind: EventLost, Interface: ifc, Err: err})
 	}
 }
