@@ -65,10 +65,10 @@ func newWire(t *testing.T, kind programKind) *wire {
 	remote, err := netlink.LinkByName("wire1")
 	require.NoError(t, err)
 	require.NoError(t, r.setInterface(remote.Attrs().Index, []net.HardwareAddr{hostMAC[:]}, false))
-	attach(t, kind, r.program(kind), remote.Attrs().Index)
+	attachOnWire(t, kind, r.program(kind), remote.Attrs().Index)
 	require.NoError(t, netns.Set(prober))
 	if kind == progXDP { // what a veth transmits natively is taken by a native program only
-		attach(t, kind, like(t, asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}), w.local.Attrs().Index)
+		attachOnWire(t, kind, like(t, asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}), w.local.Attrs().Index)
 	}
 	return w
 }
@@ -89,7 +89,7 @@ func up(t *testing.T, name string, addrs ...netip.Addr) {
 	require.NoError(t, netlink.LinkSetUp(l))
 }
 
-func attach(t *testing.T, kind programKind, p *ebpf.Program, ifindex int) {
+func attachOnWire(t *testing.T, kind programKind, p *ebpf.Program, ifindex int) {
 	t.Helper()
 	var l link.Link
 	var err error

@@ -1,0 +1,98 @@
+//go:build linux
+
+package loader
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// defaultInterfaces are those by which packets of this host leave: the interfaces of its default routes, and of
+// the routes to the targets. A target without a route adds none.
+func defaultInterfaces(targets []netip.Addr) ([]Interface, error) {
+	indexes := make(map[int]bool)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		if err := defaultRoutes(family, indexes); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range targets {
+		if err := routesTo(t, indexes); err != nil {
+			return nil, err
+		}
+	}
+	var found []Interface
+	for index := range indexes {
+		ifc, err := interfaceByIndex(index)
+		if errors.Is(err, ErrNoInterface) {
+			continue // gone since
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, ifc)
+	}
+	slices.SortFunc(found, func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
+}
+
+func defaultRoutes(family int, indexes map[int]bool) error {
+	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	// One route at a time: a router may have a million.
+	err := netlink.RouteListFilteredIter(family, main, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+		if r.Dst == nil || isDefault(r) {
+			addNexthops(r, indexes)
+		}
+		return true
+	})
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	return nil
+}
+
+func isDefault(r netlink.Route) bool {
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// routesTo adds the interfaces of all nexthops of the route to an address, not only that of one flow.
+func routesTo(t netip.Addr, indexes map[int]bool) error {
+	routes, err := netlink.RouteGetWithOptions(t.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.EAFNOSUPPORT):
+		return nil // there is none, or a route that says so
+	case err != nil:
+		return fmt.Errorf("look up route to %s: %w", t, err)
+	}
+	for _, r := range routes {
+		if r.Type == unix.RTN_LOCAL && r.Dst != nil {
+			lo, err := loopback()
+			if err != nil {
+				return err
+			}
+			indexes[lo.Index] = true // whatever interface has the address
+			continue
+		}
+		addNexthops(r, indexes)
+	}
+	return nil
+}
+
+func loopback() (Interface, error) { return interfaceByName("lo") }
+
+func addNexthops(r netlink.Route, indexes map[int]bool) {
+	if r.LinkIndex != 0 && r.Type != unix.RTN_UNREACHABLE && r.Type != unix.RTN_BLACKHOLE && r.Type != unix.RTN_PROHIBIT {
+		indexes[r.LinkIndex] = true
+	}
+	for _, hop := range r.MultiPath {
+		indexes[hop.LinkIndex] = true
+	}
+}
