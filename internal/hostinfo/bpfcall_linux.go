@@ -19,7 +19,7 @@ const (
 )
 
 // TryBPF asks bpf(2) about the object behind an invalid descriptor: it changes
-// nothing, and gets EBADF from a kernel that would have answered. A seccomp
+// nothing, and gets EBADFD from a kernel that would have answered. A seccomp
 // filter may kill whoever calls it.
 func TryBPF() error {
 	attr := struct { // union bpf_attr, BPF_OBJ_GET_INFO_BY_FD
@@ -36,7 +36,7 @@ func TryBPF() error {
 // BPF judges what TryBPF returned to this process.
 func (p Process) BPF(err error) BPFVerdict {
 	switch {
-	case err == nil, errors.Is(err, unix.EBADF), errors.Is(err, unix.EINVAL):
+	case err == nil, errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF), errors.Is(err, unix.EINVAL):
 		return BPFAllowed
 	case errors.Is(err, unix.ENOSYS):
 		return BPFAbsent

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -57,7 +58,7 @@ func (r *Reader) Below(name string) []Chosen {
 		}
 	}
 	for _, l := range r.links {
-		if l.Attrs().Name == name {
+		if a := l.Attrs(); a.Name == name || slices.Contains(a.AltNames, name) {
 			down(l)
 		}
 	}
