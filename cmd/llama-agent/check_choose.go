@@ -41,7 +41,13 @@ func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []ho
 			Mend: "name them in datapath.interfaces"})
 	}
 	for _, c := range top {
-		for _, c := range append([]hostinfo.Chosen{c}, r.Below(c.Name)...) {
+		below := r.Below(c.Name)
+		if len(below) > mostBelow {
+			out = append(out, finding{Name: "interface", Interface: c.Name, OK: true,
+				Detail: fmt.Sprintf("of the %d interfaces that it is built on %d are shown", len(below), mostBelow)})
+			below = below[:mostBelow]
+		}
+		for _, c := range append([]hostinfo.Chosen{c}, below...) {
 			if !slices.ContainsFunc(chosen, func(have hostinfo.Chosen) bool { return have.Name == c.Name }) {
 				chosen = append(chosen, c)
 			}
@@ -49,6 +55,9 @@ func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []ho
 	}
 	return chosen, out
 }
+
+// mostBelow bounds what is said of a bridge with a port for each guest.
+const mostBelow = 32
 
 // resolveWithin bounds how long check waits for all names together.
 const resolveWithin = 2 * time.Second

@@ -125,17 +125,12 @@ func TestRealInterfacesAsEthtoolSays(t *testing.T) {
 	r, err := Open()
 	require.NoError(t, err)
 	defer r.Close()
-	seen := 0
 	for _, l := range links {
 		i, err := r.Interface(l.Attrs().Name)
 		if err != nil {
 			require.ErrorIs(t, err, ErrNoInterface) // it went meanwhile
 			continue
 		}
-		if i.Kind != "physical" {
-			continue
-		}
-		seen++
 		sameAsEthtool(t, nil, i)
 		usecs := "n/a"
 		if i.Moderation != nil && i.Moderation.RxUsecs != nil {
@@ -149,8 +144,5 @@ func TestRealInterfacesAsEthtoolSays(t *testing.T) {
 		if a := i.Moderation.AdaptiveRx; a != nil {
 			require.Contains(t, c["Adaptive RX"], onOff(*a))
 		}
-	}
-	if seen == 0 {
-		missing(t, "an interface with hardware", ErrNoInterface)
 	}
 }

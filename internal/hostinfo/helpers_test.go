@@ -102,12 +102,10 @@ func loadProgram(t testing.TB, kind uint32) (fd int, id uint32) {
 	license := []byte("GPL\x00")
 	attr := struct {
 		kind, count           uint32
-		instructions, license uintptr
+		instructions, license unsafe.Pointer
 		_                     [12]uint64
-	}{kind: kind, count: 2, instructions: uintptr(unsafe.Pointer(&instructions)), license: uintptr(unsafe.Pointer(&license[0]))}
+	}{kind: kind, count: 2, instructions: unsafe.Pointer(&instructions), license: unsafe.Pointer(&license[0])}
 	r, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	runtime.KeepAlive(&instructions)
-	runtime.KeepAlive(license)
 	if errno != 0 {
 		missing(t, "bpf(2)", errno)
 	}
@@ -116,10 +114,9 @@ func loadProgram(t testing.TB, kind uint32) (fd int, id uint32) {
 	var info struct{ kind, id uint32 } // the start of struct bpf_prog_info
 	get := struct {
 		fd, length uint32
-		info       uintptr
-	}{uint32(fd), uint32(unsafe.Sizeof(info)), uintptr(unsafe.Pointer(&info))}
+		info       unsafe.Pointer
+	}{uint32(fd), uint32(unsafe.Sizeof(info)), unsafe.Pointer(&info)}
 	_, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_OBJ_GET_INFO_BY_FD, uintptr(unsafe.Pointer(&get)), unsafe.Sizeof(get))
-	runtime.KeepAlive(&info)
 	require.Zero(t, errno)
 	return fd, info.id
 }

@@ -5,7 +5,6 @@ package hostinfo
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -129,5 +128,7 @@ func TestXDPFeatures(t *testing.T) {
 		require.Equal(t, native, got[name].XDP.Native(), name)
 	}
 	require.True(t, got["eth0"].XDP.MultiBuffer())
-	require.True(t, slices.Contains(got["eth0"].XDP.RxMetadata, "hash"))
+	if metadata := got["eth0"].XDP.RxMetadata; metadata != nil { // Linux 6.6
+		require.Contains(t, metadata, "hash")
+	}
 }
