@@ -106,6 +106,10 @@ var capabilityCost = []struct {
 	{hostinfo.CapNetBindService, "CAP_NET_BIND_SERVICE", "UDP ports below net.ipv4.ip_unprivileged_port_start, such as 862, cannot be bound, and every step needs the socket beside it"},
 }
 
+// mendCapabilities names all that any step needs: setcap replaces what was there.
+const mendCapabilities = "AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_NET_ADMIN CAP_NET_BIND_SERVICE in the unit, " +
+	"setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_bind_service+ep on the program, or the same in a container's capabilities"
+
 // checkCapabilities is of this process, which has to be run as the agent is.
 func checkCapabilities(p hostinfo.Process) []finding {
 	have := "none of those that matter"
@@ -122,14 +126,15 @@ func checkCapabilities(p hostinfo.Process) []finding {
 			continue
 		}
 		// Only what costs a step, or the port, is a fault.
-		f := finding{Name: "capabilities", OK: c.capability == hostinfo.CapSysAdmin || c.capability == hostinfo.CapNetRaw,
-			Detail: "without " + c.name + " " + c.cost}
-		if c.capability == hostinfo.CapNetBindService {
+		f := finding{Name: "capabilities", Detail: "without " + c.name + " " + c.cost}
+		switch c.capability {
+		case hostinfo.CapSysAdmin, hostinfo.CapNetRaw:
+			f.OK = true
+		case hostinfo.CapNetBindService:
 			f.OK = sysctl("net/ipv4/ip_unprivileged_port_start") == "0"
 		}
 		if !f.OK {
-			f.Mend = fmt.Sprintf("AmbientCapabilities=%s in the unit, setcap %s+ep on the program, or in a container the capability %s",
-				c.name, strings.ToLower(c.name), strings.TrimPrefix(c.name, "CAP_"))
+			out[0].OK, out[0].Mend = false, mendCapabilities
 		}
 		out = append(out, f)
 	}

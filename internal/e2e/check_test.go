@@ -150,7 +150,8 @@ func TestCheckWithoutCapabilities(t *testing.T) {
 	require.NotContains(t, caps[0].Detail, "CAP_PERFMON")
 	require.False(t, caps[1].OK)
 	require.Contains(t, caps[1].Detail, "without CAP_PERFMON the kernel refuses programs that read packets: native, tc and generic are out")
-	require.Contains(t, caps[1].Mend, "AmbientCapabilities=CAP_PERFMON")
+	require.False(t, caps[0].OK)
+	require.Contains(t, caps[0].Mend, "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_bind_service+ep", "all of them: setcap replaces")
 	require.True(t, caps[2].OK)
 	require.Contains(t, caps[2].Detail, "without CAP_SYS_ADMIN no step needs it")
 }
