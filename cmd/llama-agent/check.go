@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,43 +22,57 @@ import (
 
 // A finding is one thing that this host can do, or not, and the mend.
 type finding struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Mend   string `json:"mend,omitempty"`
+	Name      string `json:"name"`
+	Interface string `json:"interface,omitempty"`
+	OK        bool   `json:"ok"`
+	Detail    string `json:"detail"`
+	Mend      string `json:"mend,omitempty"`
+	Data      any    `json:"data,omitempty"` // what Detail says in words, docs/operating.md
 }
 
 func newCheck() *cobra.Command {
 	var file, output string
+	var child bool
 	cmd := &cobra.Command{
 		Use:   "check [--config FILE]",
 		Short: "Say what this host can do, and whether the configuration is right",
 		Long: `check looks at this host and at the configuration, changes nothing, and says what
-bends the figures or keeps the agent from its work, each with the mend.
+bends the figures or keeps the agent from its work, each with the mend: the kernel,
+this process's rights (run it as the agent is run), and the interfaces of
+datapath.interfaces, or else of the default routes and of the routes to targets,
+with what they are built on.
 
 Exit status 0: the agent would run; 2: it would not, or the configuration is wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if child {
+				return printTryBPF(cmd.OutOrStdout())
+			}
 			if output != "text" && output != "json" {
 				return fmt.Errorf("--output %q: one of text, json", output)
 			}
-			return check(file, output, cmd.OutOrStdout())
+			return check(cmd.Context(), file, output, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (YAML)")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&child, tryBPFFlag, false, "")
+	_ = cmd.Flags().MarkHidden(tryBPFFlag) // it exists
 	return cmd
 }
 
-func check(file, output string, w io.Writer) error {
+func check(ctx context.Context, file, output string, w io.Writer) error {
 	cfg, err := loadConfig(file, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	listening, fit := checkListen(cfg)
-	all := []finding{checkKernel(), checkStamps()}
+	host := newHostCheck(cfg)
+	all := append(host.kernel(), checkStamps())
 	all = append(all, listening...)
 	all = append(all, checkBuffers(), checkClock(), checkHash())
+	all = append(all, host.bends()...)
+	all = append(all, host.interfaces(ctx)...)
 	for _, p := range cfg.Warnings {
 		all = append(all, finding{Name: "configuration", Detail: p.String()})
 	}
@@ -79,23 +94,18 @@ func check(file, output string, w io.Writer) error {
 }
 
 func (f *finding) print(w io.Writer) error {
-	mark := "ok"
+	mark, detail := "ok", f.Detail
 	if !f.OK {
 		mark = "--"
 	}
-	_, err := fmt.Fprintf(w, "%s  %-14s %s\n", mark, f.Name, f.Detail)
+	if f.Interface != "" {
+		detail = f.Interface + ": " + detail
+	}
+	_, err := fmt.Fprintf(w, "%s  %-14s %s\n", mark, f.Name, detail)
 	if f.Mend != "" {
 		_, err = fmt.Fprintf(w, "    %-14s mend: %s\n", "", f.Mend)
 	}
 	return err
-}
-
-func checkKernel() finding {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return finding{Name: "kernel", Detail: err.Error()}
-	}
-	return finding{Name: "kernel", OK: true, Detail: unix.ByteSliceToString(u.Release[:]) + "; datapath of this version: socket"}
 }
 
 // checkStamps sends one datagram over loopback and looks for both kernel stamps.

@@ -1,0 +1,197 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/llama-agent/llama-agent/internal/lab"
+)
+
+type checked struct {
+	Name, Interface, Detail, Mend string
+	OK                            bool
+	Data                          json.RawMessage
+}
+
+// checkIn runs check in the host, or outside any if h is nil, on the calling goroutine's thread.
+func checkIn(t testing.TB, h *lab.Host, config string) (out []checked) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "check.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("reflector: {listen: [\"127.0.0.1:48621\"]}\n"+config), 0o600))
+	args := []string{"check", "--output", "json", "--config", file}
+	cmd := exec.Command(program, args...)
+	if h != nil {
+		cmd = h.Command(context.Background(), program, args...)
+	}
+	text, err := cmd.Output()
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &out), "%s", text)
+	return out
+}
+
+// find returns the findings of a name.
+func find(all []checked, name, iface string) (out []checked) {
+	for _, f := range all {
+		if f.Name == name && f.Interface == iface {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// TestCheckOfInterfaces: those that are named, or else those that traffic takes, with what is under them.
+func TestCheckOfInterfaces(t *testing.T) {
+	t.Parallel()
+	h := lab.ForTest(t, 1).Host(1)
+	ip(t, h, "link add br0 type bridge")
+	ip(t, h, "link add p0 master br0 type veth peer name p1")
+
+	all := checkIn(t, h, "targets:\n  one: {address: 10.77.2.2}\n  self: {address: 127.0.0.1}\n")
+	eth0 := find(all, "interface", "eth0")
+	require.Len(t, eth0, 1)
+	require.True(t, eth0[0].OK)
+	require.Contains(t, eth0[0].Detail, "veth, MTU 1500")
+	require.Contains(t, eth0[0].Detail, "(default route)")
+	require.Len(t, find(all, "interface", "lo"), 1)
+	require.Empty(t, find(all, "interface", "br0"))
+	var data struct {
+		Name, Kind, Driver string
+		MTU, Index         int
+	}
+	require.NoError(t, json.Unmarshal(eth0[0].Data, &data))
+	require.Equal(t, "eth0 veth veth 1500", fmt.Sprint(data.Name, " ", data.Kind, " ", data.Driver, " ", data.MTU))
+
+	all = checkIn(t, h, "datapath: {interfaces: [br0, eth7]}\n")
+	require.Contains(t, find(all, "interface", "br0")[0].Detail, "bridge")
+	require.Contains(t, find(all, "interface", "p0")[0].Detail, "under br0")
+	require.Equal(t, "ip link set dev p0 up", find(all, "interface", "p0")[0].Mend)
+	gone := find(all, "interface", "eth7")[0]
+	require.False(t, gone.OK)
+	require.Equal(t, "there is no such interface (datapath.interfaces)", gone.Detail)
+	require.Empty(t, find(all, "interface", "eth0"))
+}
+
+// TestCheckWithoutRoutes names what has none.
+func TestCheckWithoutRoutes(t *testing.T) {
+	t.Parallel()
+	h := lab.ForTest(t, 1).Host(1)
+	ip(t, h, "route del default")
+	ip(t, h, "-6 route del default")
+	all := checkIn(t, h, "targets:\n  one: {address: 10.99.2.2}\n  two: {address: no-such-name.invalid}\n")
+	require.Len(t, find(all, "interface", ""), 1)
+	require.Contains(t, find(all, "interface", "")[0].Mend, "datapath.interfaces")
+	targets := find(all, "targets", "")[0]
+	require.False(t, targets.OK)
+	require.Contains(t, targets.Detail, "1 of 2 names do not resolve: no-such-name.invalid")
+	require.Contains(t, targets.Detail, "route to 10.99.2.2: ")
+}
+
+// TestCheckOfThePinFolder mounts what the mend says.
+func TestCheckOfThePinFolder(t *testing.T) {
+	lab.Require(t, lab.Root)
+	dir := t.TempDir()
+	config := "datapath: {pin: " + dir + "/llama}\n"
+	f := find(checkIn(t, nil, config), "bpffs", "")[0]
+	require.False(t, f.OK)
+	require.Contains(t, f.Mend, "mount -t bpf bpf "+dir)
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		if os.Getenv("LLAMA_TEST_NOSKIP") != "" {
+			t.Fatalf("needs bpffs: %v", err)
+		}
+		t.Skipf("needs bpffs: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	require.True(t, find(checkIn(t, nil, config), "bpffs", "")[0].OK)
+}
+
+// restricted runs fn on a thread of its own, whose children inherit what restrict takes from it.
+func restricted(t testing.TB, restrict func() error, fn func()) {
+	t.Helper()
+	lab.Require(t, lab.Root)
+	done := make(chan error, 1)
+	go func() {
+		defer close(done)      // also where a requirement in fn fails
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		if err := restrict(); err != nil {
+			done <- err
+			return
+		}
+		fn()
+	}()
+	require.NoError(t, <-done)
+}
+
+// TestCheckWithoutCapabilities names the steps that go.
+func TestCheckWithoutCapabilities(t *testing.T) {
+	drop := func() error {
+		for _, c := range []uintptr{unix.CAP_PERFMON, unix.CAP_SYS_ADMIN} {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var all []checked
+	restricted(t, drop, func() { all = checkIn(t, nil, "") })
+	caps := find(all, "capabilities", "")
+	require.Len(t, caps, 3)
+	require.NotContains(t, caps[0].Detail, "CAP_PERFMON")
+	require.False(t, caps[1].OK)
+	require.Contains(t, caps[1].Detail, "without CAP_PERFMON the kernel refuses programs that read packets: native, tc and generic are out")
+	require.False(t, caps[0].OK)
+	require.Contains(t, caps[0].Mend, "setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_bind_service+ep", "all of them: setcap replaces")
+	require.True(t, caps[2].OK)
+	require.Contains(t, caps[2].Detail, "without CAP_SYS_ADMIN no step needs it")
+}
+
+// TestCheckUnderSeccomp: a filter that refuses bpf(2), and one that kills who calls it, which check survives.
+func TestCheckUnderSeccomp(t *testing.T) {
+	for name, c := range map[string]struct {
+		action uint32
+		says   string
+	}{
+		"refuses": {unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM), "a seccomp filter forbids bpf(2) (operation not permitted)"},
+		"kills":   {unix.SECCOMP_RET_KILL_PROCESS, "a seccomp filter forbids bpf(2) (a process that called it: signal: bad system call"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all []checked
+			restricted(t, func() error { return forbidBPF(c.action) }, func() { all = checkIn(t, nil, "") })
+			f := find(all, "bpf call", "")[0]
+			require.False(t, f.OK)
+			require.Contains(t, f.Detail, c.says)
+			require.Contains(t, f.Detail, "sockets remain")
+			require.Contains(t, f.Mend, "SystemCallFilter=bpf")
+		})
+	}
+	require.True(t, find(checkIn(t, nil, ""), "bpf call", "")[0].OK)
+}
+
+func forbidBPF(action uint32) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_BPF, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: action},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
