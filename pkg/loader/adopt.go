@@ -15,28 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPin makes the folder that the maps are pinned in. It mounts nothing: on
-// what file system that is, is the host's affair.
-func checkPin(dir string) error {
-	at := dir
-	var st unix.Statfs_t
-	err := unix.Statfs(at, &st)
-	if errors.Is(err, fs.ErrNotExist) {
-		at = filepath.Dir(dir)
-		err = unix.Statfs(at, &st)
-	}
-	if err != nil {
-		return fmt.Errorf("look at pin folder %s: %w", at, err)
-	}
-	if st.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("pin folder %s: %w: mount -t bpf bpf /sys/fs/bpf, and use a folder there", dir, ErrNotBPFFS)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make pin folder: %w", err)
-	}
-	return nil
-}
-
 // dropOthers unpins the maps in dir which are of another shape than spec has
 // them: those of another version of the agent. What holds them, such as a
 // program that is still attached, keeps them until it is replaced.

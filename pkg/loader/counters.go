@@ -20,12 +20,14 @@ type Counters map[Ending]uint64
 type InterfaceCounters struct{ Seen, Answered, PassedUp, Dropped uint64 }
 
 // counters adds up what the CPUs have counted.
-func (o *object) counters() (Counters, error) {
+func (o *object) counters() (Counters, error) { return countersOf(o.LlamaReason) }
+
+func countersOf(m *ebpf.Map) (Counters, error) {
 	c := make(Counters)
 	for r, reason := range reasonNames {
 		for a, action := range actionNames {
 			var cpus []uint64
-			if err := o.LlamaReason.Lookup(uint32(r*len(actionNames)+a), &cpus); err != nil {
+			if err := m.Lookup(uint32(r*len(actionNames)+a), &cpus); err != nil {
 				return nil, fmt.Errorf("read counter %s: %w", reason, err)
 			}
 			var sum uint64
@@ -51,12 +53,15 @@ func (o *object) interfaceCounters(ifindex int) (InterfaceCounters, error) {
 	if err != nil {
 		return InterfaceCounters{}, fmt.Errorf("read counters of interface %d: %w", ifindex, err)
 	}
-	var c InterfaceCounters
+	return addCounters(cpus), nil
+}
+
+func addCounters(cpus []bpfLlamaIfstat) (c InterfaceCounters) {
 	for i := range cpus {
 		c.Seen += cpus[i].Seen
 		c.Answered += cpus[i].Answered
 		c.PassedUp += cpus[i].PassedUp
 		c.Dropped += cpus[i].Dropped
 	}
-	return c, nil
+	return c
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -15,17 +14,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
-
-// lockIn puts the goroutine's thread into a namespace, for good.
-func lockIn(ns netns.NsHandle) {
-	runtime.LockOSThread()
-	if err := netns.Set(ns); err != nil {
-		panic(err)
-	}
-}
 
 func programIDs(t *testing.T) (ids []ebpf.ProgramID) {
 	for id := ebpf.ProgramID(0); ; {

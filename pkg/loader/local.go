@@ -18,6 +18,9 @@ const (
 	ifaceLoopback  = 1
 )
 
+// sessionUp is a flag of a session in llama_peer and llama_guest (bpf/shared.h).
+const sessionUp = 1
+
 const maxMACs = len(bpfLlamaIface{}.Macs)
 
 // setLocal says which addresses are this host's, and replaces the ones before.

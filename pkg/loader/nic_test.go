@@ -65,14 +65,21 @@ func checkNIC(t *testing.T, name string) {
 	}
 }
 
-// watchCarrier returns what says whether the carrier went since.
+// watchCarrier returns what says whether the carrier went since, or the interface itself.
 func (h *host) watchCarrier(ifc Interface) func() bool {
-	w := h.watch(time.Hour)
-	return func() bool {
+	own, err := netns.GetFromPath("/proc/thread-self/ns/net")
+	require.NoError(h.t, err)
+	updates, done := make(chan netlink.LinkUpdate, 256), make(chan struct{})
+	require.NoError(h.t, netlink.LinkSubscribeAt(own, updates, done))
+	require.NoError(h.t, own.Close())
+	return func() (went bool) {
 		time.Sleep(300 * time.Millisecond) // netlink tells of a carrier up to a second late; what is asked here is sooner
-		return w.seen(func(e Event) bool {
-			return e.Kind == EventVanished || e.Interface.Index == ifc.Index && e.Before.Carrier && !e.Interface.Carrier
-		})
+		close(done)
+		for u := range updates {
+			gone := u.Header.Type == unix.RTM_DELLINK || u.Attrs().RawFlags&unix.IFF_LOWER_UP == 0
+			went = went || u.Attrs().Index == ifc.Index && gone
+		}
+		return went
 	}
 }
 

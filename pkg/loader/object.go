@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,12 +34,10 @@ type object struct {
 // load loads the programs and adopts the maps that are pinned in the folder pin,
 // which it makes. Maps of another shape it replaces. What is armed stays so.
 func load(pin string, log *slog.Logger) (*object, error) {
-	if err := checkPin(pin); err != nil {
+	if err := pinFolder(pin).prepare(); err != nil {
 		return nil, explain(err)
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, explain(fmt.Errorf("raise memlock limit: %w", err))
-	}
+	liftMemlock()
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read BPF object: %w", err)
@@ -52,6 +49,14 @@ func load(pin string, log *slog.Logger) (*object, error) {
 		return nil, explain(err)
 	}
 	return newObject(spec, pin)
+}
+
+// liftMemlock lets maps count beyond the limit for locked memory, to which they
+// count before Linux 5.11. Without CAP_SYS_RESOURCE it stays, and the kernel says so
+// when it matters. The library's own way calls bpf(2) in every program it is linked
+// into, which a seccomp filter may punish by death.
+func liftMemlock() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
 // newObject loads spec as it is. Without a pin folder it has maps of its own.
@@ -99,24 +104,12 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) && len(ve.Log) > 1 && mayDoAll() {
-			return err
+		if errors.As(err, &ve) && len(ve.Log) > 1 {
+			return err // not about rights
 		}
 		return fmt.Errorf("%w: needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, before Linux 5.11 CAP_SYS_RESOURCE too, and no seccomp filter on bpf(2): %w", ErrPermission, err)
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w: needs Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT: %w", ErrNotSupported, err)
 	}
 	return err
-}
-
-// mayDoAll tells whether the verifier lets this process do all that it lets anyone:
-// without CAP_PERFMON it refuses arithmetic with pointers, as if the program were wrong.
-func mayDoAll() bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if unix.Capget(&hdr, &caps[0]) != nil {
-		return true
-	}
-	has := func(c int) bool { return caps[c/32].Effective>>(c%32)&1 != 0 }
-	return has(unix.CAP_SYS_ADMIN) || has(unix.CAP_PERFMON)
 }

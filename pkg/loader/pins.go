@@ -39,20 +39,27 @@ func pinSafe(ifname string) string { return strings.ReplaceAll(ifname, ".", ":")
 
 func (f pinFolder) path(name string) string { return filepath.Join(string(f), name) }
 
-// prepare makes the folder, on a bpffs or not at all.
+// prepare makes the folder, on a bpffs or not at all. It mounts nothing: on what
+// file system that is, is the host's affair.
 func (f pinFolder) prepare() error {
 	if f == "" {
 		return nil
 	}
-	if err := os.MkdirAll(string(f), 0o700); err != nil {
-		return fmt.Errorf("make pin folder: %w: %w", err, ErrPinFolder)
-	}
+	at := string(f)
 	var st unix.Statfs_t
-	if err := unix.Statfs(string(f), &st); err != nil {
-		return fmt.Errorf("look at pin folder %s: %w: %w", f, err, ErrPinFolder)
+	err := unix.Statfs(at, &st)
+	if errors.Is(err, os.ErrNotExist) {
+		at = filepath.Dir(at)
+		err = unix.Statfs(at, &st)
 	}
-	if st.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("pin folder %s is on no bpffs (mount -t bpf bpf /sys/fs/bpf): %w", f, ErrPinFolder)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at pin folder %s: %w: %w", at, err, ErrPinFolder)
+	case st.Type != unix.BPF_FS_MAGIC:
+		return fmt.Errorf("pin folder %s is on no bpffs (mount -t bpf bpf /sys/fs/bpf, and use a folder there): %w", f, ErrPinFolder)
+	}
+	if err := os.Mkdir(string(f), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make pin folder: %w: %w", err, ErrPinFolder)
 	}
 	return nil
 }

@@ -53,3 +53,6 @@ var actionNames = [...]string{
 	bpfLlamaActionACTION_REPLY: "reply",
 	bpfLlamaActionACTION_ABORT: "abort",
 }
+
+// Reasons are the names of all reasons for which a packet can end.
+func Reasons() []string { return reasonNames[:] }

@@ -1,0 +1,96 @@
+//go:build linux
+
+package loader
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf"
+)
+
+// A Judgement is what can be said of one step on an interface without attaching.
+type Judgement struct {
+	Step       Step
+	Works      bool
+	Why        string // why not, with the mend; or where the programs go instead
+	LinkEffect string // what attaching would do to the link
+}
+
+// A DryRun says what the ladder would find on this host. It attaches nothing and
+// leaves nothing: the programs are loaded for a moment, to see whether they can be.
+type DryRun struct {
+	ResetLink bool // as in Options
+
+	once   sync.Once // protects the fields below
+	proofs map[Step]error
+}
+
+// Judge goes through the steps on an interface of the caller's namespace.
+func (r *DryRun) Judge(ifname string) ([]Judgement, error) {
+	ifc, err := interfaceByName(ifname)
+	if err != nil {
+		return nil, err
+	}
+	r.once.Do(func() { r.proofs = proofs() })
+	if why, members := placement(ifc); members {
+		return []Judgement{{Step: StepNative, Why: why}, {Step: StepTC, Why: why}, {Step: StepGeneric, Why: why}, {Step: StepSocket, Works: true}}, nil
+	}
+	a := &attachment{Interface: ifc, Mode: ModeAuto, options: attachOptions{resetLink: r.ResetLink}, driver: driverOf(ifc)}
+	var out []Judgement
+	for _, s := range []Step{StepNative, StepTC, StepGeneric} {
+		j := Judgement{Step: s, LinkEffect: a.effectOf(s)}
+		if err := r.proofs[s]; err != nil {
+			j.Why = err.Error()
+		} else if err := a.admit(s, nil); err != nil {
+			j.Why = err.Error()
+		} else {
+			j.Works = true
+		}
+		out = append(out, j)
+	}
+	return append(out, Judgement{Step: StepSocket, Works: true, LinkEffect: effectNone.String()}), nil
+}
+
+func (a *attachment) effectOf(s Step) string {
+	switch {
+	case s == StepNative && a.driver.native:
+		return a.driver.attach.String()
+	case s == StepNative:
+		return ""
+	case s == StepGeneric:
+		return "switches LRO and hardware GRO off"
+	}
+	return effectNone.String()
+}
+
+// proofs loads the programs and has each give a reply.
+func proofs() map[Step]error {
+	out := map[Step]error{}
+	spec, err := loadBpf()
+	if err == nil {
+		err = fit(spec)
+	}
+	var o *object
+	if err == nil {
+		unpinned(spec)
+		o, err = newObject(spec, "")
+	}
+	for s, k := range map[Step]programKind{StepNative: progXDP, StepTC: progTC, StepGeneric: progXDPGeneric} {
+		if out[s] = err; err == nil {
+			out[s] = o.prove(k)
+		}
+	}
+	if o != nil {
+		_ = o.Close() // nothing depends on it
+	}
+	return out
+}
+
+// ProgramOwner says whose program it is, in words, and whether it is ours.
+func ProgramOwner(id uint32) (who string, ours bool) {
+	if isOurs(ebpf.ProgramID(id)) {
+		return "", true
+	}
+	return fmt.Sprint(findOwner(ebpf.ProgramID(id))), false
+}

@@ -1,0 +1,191 @@
+//go:build linux
+
+package loader
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A site is an interface with our programs, or one that was left to the sockets.
+type site struct {
+	*attachment
+	trial    *trial
+	left     time.Time // when it last left a step
+	failures uint64    // of the driver to transmit, when they were last looked at
+	answered uint64    // by the programs, likewise
+}
+
+func (d *Datapath) sorted() []*site {
+	return slices.SortedFunc(maps.Values(d.sites), func(a, b *site) int {
+		return cmp.Compare(a.Interface.Index, b.Interface.Index)
+	})
+}
+
+// reconcile makes what is attached what should be, whatever happened: interfaces
+// that came or went, programs that somebody took off, addresses, routes.
+func (d *Datapath) reconcile(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wanted, err := d.wanted()
+	errs := []error{err, d.refreshAddresses()}
+	for _, s := range d.sorted() {
+		p, ok := wanted[s.Interface.Index]
+		switch {
+		case !ok && err != nil: // perhaps only not to be seen now
+		case !ok:
+			errs = append(errs, d.drop(s))
+		default:
+			s.Interface = p.Interface
+			errs = append(errs, d.describe(p.Interface), d.recover(ctx, s))
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(wanted)) {
+		if d.sites[index] == nil {
+			errs = append(errs, d.add(ctx, wanted[index]))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wanted are the places for the interfaces that were named, or found by the
+// routes. One that cannot be had does not keep the others from it.
+func (d *Datapath) wanted() (map[int]Place, error) {
+	var ifcs []Interface
+	var errs []error
+	for _, name := range d.options.Interfaces {
+		ifc, err := interfaceByName(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ifcs = append(ifcs, ifc)
+	}
+	if len(d.options.Interfaces) == 0 {
+		var err error
+		if ifcs, err = defaultInterfaces(d.targets); err != nil {
+			return nil, err
+		}
+	}
+	found := map[int]Place{}
+	for _, ifc := range ifcs {
+		all, err := places(ifc)
+		errs = append(errs, err)
+		for _, p := range all {
+			found[p.Interface.Index] = p
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// describe tells the programs what is ours at an interface.
+func (d *Datapath) describe(ifc Interface) error {
+	macs, err := macsAt(ifc)
+	if err != nil {
+		return err
+	}
+	return d.object.setInterface(ifc.Index, macs, ifc.Loopback)
+}
+
+// add puts the programs on an interface.
+func (d *Datapath) add(ctx context.Context, p Place) error {
+	if err := d.describe(p.Interface); err != nil {
+		return err
+	}
+	before := d.answers.lately()
+	a, err := attach(ctx, p.Interface, d.options.Mode, d.programs(), attachOptions{
+		pin: pinFolder(d.options.Pin), resetLink: d.options.ResetLink, prove: d.prove,
+	})
+	if err != nil {
+		return errors.Join(err, d.object.removeInterface(p.Interface.Index))
+	}
+	s := &site{attachment: a}
+	d.sites[p.Interface.Index] = s
+	d.begin(s, before)
+	args := []any{"interface", p.Interface.Name, "mode", a.Step.String()}
+	if a.Flavor != "" {
+		args = append(args, "by", a.Flavor)
+	}
+	if p.Why != "" {
+		args = append(args, "place", p.Why)
+	}
+	for _, r := range a.Reasons {
+		args = append(args, "not_"+r.Step.String(), r.Why)
+	}
+	d.options.Log.Info("reflecting in the kernel", args...)
+	return nil
+}
+
+func (d *Datapath) programs() Programs {
+	o := d.object
+	return Programs{XDP: o.program(progXDP), XDPGeneric: o.program(progXDPGeneric), TC: o.program(progTC)}
+}
+
+func (d *Datapath) prove(s Step) error {
+	return d.object.prove(map[Step]programKind{StepNative: progXDP, StepGeneric: progXDPGeneric, StepTC: progTC}[s])
+}
+
+// drop forgets an interface that is gone, or that is not ours to answer on any more.
+func (d *Datapath) drop(s *site) error {
+	delete(d.sites, s.Interface.Index)
+	errs := []error{d.object.removeInterface(s.Interface.Index)}
+	if _, err := interfaceByIndex(s.Interface.Index); errors.Is(err, ErrNoInterface) {
+		errs = append(errs, s.leave())
+		d.options.Log.Info("interface is gone", "interface", s.Interface.Name)
+	} else if _, yes := s.disturbs(); yes {
+		errs = append(errs, s.leave()) // without its entry the program passes everything
+	} else {
+		errs = append(errs, s.detach())
+		d.options.Log.Info("not reflecting in the kernel any more", "interface", s.Interface.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// tellAhead says once of each program that stands before ours at TC: it may keep
+// what is for us, and is not ours to move.
+func (d *Datapath) tellAhead(s *site) error {
+	owners, err := s.ahead()
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprint(owners)
+	if len(owners) > 0 && d.told[s.Interface.Name] != text {
+		d.options.Log.Warn("programs stand before ours", "interface", s.Interface.Name, "owners", text)
+	}
+	d.told[s.Interface.Name] = text
+	return nil
+}
+
+// recover puts a program back that somebody took off. When that happens again
+// within the hour, its step is left.
+func (d *Datapath) recover(ctx context.Context, s *site) error {
+	err := s.lost()
+	if err == nil {
+		return d.tellAhead(s)
+	}
+	if !errors.Is(err, ErrLost) {
+		return err
+	}
+	d.options.Log.Warn("program lost", "interface", s.Interface.Name, "mode", s.Step.String(), "error", err)
+	if d.mayLeave(s) {
+		s.left = time.Now()
+		again, err := attach(ctx, s.Interface, d.options.Mode, d.programs(), s.options)
+		if err != nil {
+			delete(d.sites, s.Interface.Index)
+			return errors.Join(err, s.leave())
+		}
+		_ = s.leave() // of what is not attached any more
+		s.attachment = again
+		d.options.Log.Info("reflecting in the kernel again", "interface", s.Interface.Name, "mode", s.Step.String())
+		return nil
+	}
+	return d.leaveStep(ctx, s, fmt.Sprintf("its program was taken off twice within an hour: %v", err))
+}
