@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/config"
@@ -39,8 +41,11 @@ type agent struct {
 	fanout   *sink.Fanout
 	latest   *sink.Latest
 
+	answered atomic.Pointer[collector.Collector] // the last collector
+
 	mu        sync.Mutex // protects the fields below
 	reflector *reflector.Reflector
+	kernel    *kernelPart
 	collector *collector.Collector
 	peers     []netip.Addr
 	policy    *config.Config
@@ -55,7 +60,7 @@ const stopWithin = 5 * time.Second
 // begin starts everything that cfg asks for; on an error nothing is left running.
 func (a *agent) begin(cfg *config.Config) error {
 	a.cfg = cfg
-	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, a.beginAPI, a.beginCollector} {
+	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, a.beginKernel, a.beginAPI, a.beginCollector} {
 		if err := begin(cfg); err != nil {
 			return errors.Join(err, a.end())
 		}
@@ -66,7 +71,7 @@ func (a *agent) begin(cfg *config.Config) error {
 // end stops the collector first, so that its last window is whole, and the sinks
 // last, so that it is delivered.
 func (a *agent) end() error {
-	err := errors.Join(a.collecting.stop(), a.reflecting.stop(), a.serving.stop())
+	err := errors.Join(a.collecting.stop(), a.endKernel(), a.reflecting.stop(), a.serving.stop())
 	return errors.Join(err, a.endSinks())
 }
 
@@ -82,8 +87,39 @@ func (a *agent) beginReflector(cfg *config.Config) error {
 	a.reflector, a.policy = r, cfg
 	a.mu.Unlock()
 	a.reflecting = start(r.Run)
-	a.log.Info("reflecting", "mode", "socket", "listen", r.Addrs())
+	a.log.Info("reflecting", "listen", r.Addrs())
 	return nil
+}
+
+// beginKernel comes after the sockets, which answer what the kernel passes up.
+func (a *agent) beginKernel(cfg *config.Config) error {
+	a.mu.Lock()
+	policy, targets := policyOf(cfg, a.peers), a.peers
+	a.mu.Unlock()
+	k, err := startKernel(context.Background(), cfg, policy, targets, a.answers, a.log)
+	a.mu.Lock()
+	a.kernel = k
+	a.mu.Unlock()
+	return err
+}
+
+// endKernel comes before the sockets end.
+func (a *agent) endKernel() error {
+	a.mu.Lock()
+	k := a.kernel
+	a.kernel = nil
+	a.mu.Unlock()
+	return k.stop()
+}
+
+// answers is how many replies this host's own probes have had.
+// It takes no lock: the kernel datapath asks while it holds its own.
+func (a *agent) answers() uint64 {
+	c := a.answered.Load()
+	if c == nil {
+		return 0
+	}
+	return c.Stats()["replies"]
 }
 
 func (a *agent) beginCollector(cfg *config.Config) error {
@@ -104,6 +140,7 @@ func (a *agent) beginCollector(cfg *config.Config) error {
 	a.mu.Lock()
 	a.collector, a.timing, a.lastEnd = c, cfg.Probing.Timing, time.Now()
 	a.mu.Unlock()
+	a.answered.Store(c)
 	a.collecting = start(c.Run)
 	a.log.Info("probing", "targets", len(cfg.Targets), "classes", len(cfg.Probing.Classes), "ports", cfg.Probing.Ports,
 		"interval", cfg.Probing.Timing.Interval, "clock", probe.ClockSocket)
@@ -151,7 +188,8 @@ func (a *agent) updatePolicy() {
 	if a.reflector == nil {
 		return
 	}
-	if err := a.reflector.Update(policyOf(a.policy, a.peers)); err != nil {
+	p := policyOf(a.policy, a.peers)
+	if err := errors.Join(a.reflector.Update(p), a.kernel.update(a.policy, p, a.peers)); err != nil {
 		a.log.Error("reflector keeps its sources", "error", err)
 	}
 }
@@ -176,6 +214,9 @@ func (a *agent) reload(cfg *config.Config) error {
 		keep(a.beginSinks(cfg), func() { cfg.Sinks = old.Sinks })
 	}
 	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
+	if !sameKernel(old, cfg) {
+		keep(a.reloadKernel(old, cfg), func() { cfg.Datapath = old.Datapath })
+	}
 	keep(a.reloadCollector(old, cfg), func() {})
 	if !sameHost || old.API != cfg.API {
 		keep(a.reloadAPI(old, cfg), func() { cfg.API = old.API })
@@ -215,6 +256,17 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 		err = errors.Join(err, a.beginReflector(old))
 	}
 	a.updatePolicy()
+	return err
+}
+
+// reloadKernel goes by way of the sockets, which answer meanwhile.
+func (a *agent) reloadKernel(old, cfg *config.Config) error {
+	err := errors.Join(a.endKernel(), a.beginKernel(cfg))
+	if err != nil {
+		back := *cfg
+		back.Datapath = old.Datapath
+		err = errors.Join(err, a.beginKernel(&back))
+	}
 	return err
 }
 

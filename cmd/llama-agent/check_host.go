@@ -13,6 +13,7 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/internal/hostinfo"
+	"github.com/llama-agent/llama-agent/pkg/loader"
 )
 
 // A hostCheck says what the kernel datapath finds on this host.
@@ -32,7 +33,27 @@ type hostCheck struct {
 const agentName = "llama-agent"
 
 func newHostCheck(cfg *config.Config) *hostCheck {
-	return &hostCheck{cfg: cfg, tryBPF: tryBPF}
+	dry := &loader.DryRun{ResetLink: cfg.Datapath.ResetLink}
+	return &hostCheck{cfg: cfg, tryBPF: tryBPF, owner: programOwner, judge: func(i hostinfo.Interface) []stepJudgement { return judgeSteps(dry, i.Name) }}
+}
+
+func programOwner(id uint32) string {
+	who, ours := loader.ProgramOwner(id)
+	if ours {
+		return agentName
+	}
+	return who
+}
+
+func judgeSteps(dry *loader.DryRun, name string) (out []stepJudgement) {
+	all, err := dry.Judge(name)
+	if err != nil {
+		return nil // it went away meanwhile
+	}
+	for _, j := range all {
+		out = append(out, stepJudgement{Step: j.Step.String(), Works: j.Works, Why: j.Why, LinkEffect: j.LinkEffect})
+	}
+	return out
 }
 
 // kernel is what no interface has a part in.
@@ -46,14 +67,18 @@ func (h *hostCheck) kernel() []finding {
 	if err != nil {
 		out = append(out, finding{Name: "capabilities", Detail: err.Error()})
 	} else {
-		out = append(out, checkBPF(p, h.tryBPF(p)))
+		tried := h.tryBPF(p)
+		if p.BPF(tried) != hostinfo.BPFAllowed {
+			h.judge, h.owner = nil, nil // a call of ours could be our end; the finding says what is out
+		}
+		out = append(out, checkBPF(p, tried))
 		out = append(out, checkCapabilities(p)...)
 	}
 	return append(out, checkPin(h.cfg.Datapath.Pin))
 }
 
 func checkKernel(k hostinfo.Kernel) finding {
-	return finding{Name: "kernel", OK: true, Detail: k.Release + "; datapath of this version: socket", Data: k}
+	return finding{Name: "kernel", OK: true, Detail: k.Release, Data: k}
 }
 
 func checkBTF(k hostinfo.Kernel) finding {

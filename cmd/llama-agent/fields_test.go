@@ -2,9 +2,11 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,5 +48,17 @@ func TestAgentFieldsAreDocumented(t *testing.T) {
 			said = append(said, f.Name)
 		}
 	}
+	require.ElementsMatch(t, said, documented)
+}
+
+// The same of the kernel datapath, which this host may not have.
+func TestKernelFieldsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/fields.md")
+	require.NoError(t, err)
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `kernel_([a-z0-9_]+)` \\|").FindAllStringSubmatch(string(doc), -1) {
+		documented = append(documented, m[1])
+	}
+	said := slices.Collect(maps.Keys(kernelCounters(nil, nil)))
 	require.ElementsMatch(t, said, documented)
 }

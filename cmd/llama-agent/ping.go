@@ -63,7 +63,7 @@ usage, or something could not be set up, such as a name that does not resolve.`,
 	p.StringSliceVar(&f.dscp, "dscp", []string{"be"}, "class: a name (be, ef, cs0-cs7, af11-af43) or 0 to 63; several with commas")
 	p.IntVarP(&f.size, "size", "s", 0, "octets of a probe, as UDP payload (default 68: base packet and two TLVs)")
 	p.DurationVar(&f.timeout, "timeout", 500*time.Millisecond, "a reply after that is late; waited for up to 1.5s more")
-	p.StringVar(&f.mode, "mode", "auto", "datapath: auto or socket (native, tc and generic are not in this version)")
+	p.StringVar(&f.mode, "mode", "auto", "datapath: auto or socket (this version measures over sockets only)")
 	p.Float64Var(&f.maxLoss, "max-loss", 0, "highest share, 0 to 1, of probes without a reply in time")
 	p.DurationVar(&f.maxRTT, "max-rtt", 0, "highest 99th percentile of the RTT (default: none)")
 	p.StringVarP(&f.output, "output", "o", "text", "text, json (one object a target and line) or influx (line protocol)")
@@ -170,13 +170,14 @@ func (f *pingFlags) beyond(p *probe.Path) string {
 }
 
 func (f *pingFlags) options(hosts []string) (o collector.Options, err error) {
-	errs := []error{checkMode(f.mode, nil)}
+	var errs []error
 	bad := func(when bool, format string, args ...any) {
 		if when {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
 	bad(f.count < 0, "--count %d is below 0", f.count)
+	bad(f.mode != "auto" && f.mode != "socket", "--mode %q: auto or socket; this version measures over sockets only", f.mode)
 	bad(f.ports < 1 || f.ports > 4096, "--ports %d is not 1 to 4096", f.ports)
 	bad(f.interval < collector.MinInterval, "--interval %s is below %s", f.interval, collector.MinInterval)
 	bad(f.timeout <= 0 || f.timeout > time.Minute, "--timeout %s is not above 0 and up to 1m", f.timeout)

@@ -1,22 +1,26 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/pkg/loader"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
 )
 
 func newReflect() *cobra.Command {
-	var listen, allow, interfaces []string
-	var mode string
+	var listen, allow []string
+	var kernel kernelFlags
 	cmd := &cobra.Command{
 		Use:   "reflect [--listen ADDR:PORT]...",
 		Short: "Reflect STAMP probes, and nothing else",
@@ -24,12 +28,12 @@ func newReflect() *cobra.Command {
 
 It answers private, unique local, link-local, loopback and directly connected
 sources; --allow says otherwise. It never answers what looks like a reply, what comes
-from a port below 1024, or more than 1,000 probes a second from one source.`,
+from a port below 1024, or more than 1,000 probes a second from one source.
+
+It answers in the kernel where this host can (XDP, or TC at ingress), on the
+interfaces of the default routes or those named, and over sockets what is left.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkMode(mode, interfaces); err != nil {
-				return err
-			}
 			cfg, err := config.Parse("--listen", nil)
 			if err != nil {
 				return err
@@ -40,37 +44,70 @@ from a port below 1024, or more than 1,000 probes a second from one source.`,
 			if err := parseAllow(cfg, allow); err != nil {
 				return err
 			}
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			r, err := reflector.New(reflectorOptions(cfg), log)
-			if err != nil {
-				return mendListen(err)
+			if err := kernel.apply(cfg); err != nil {
+				return err
 			}
-			log.Info("reflecting", "mode", "socket", "listen", r.Addrs())
-			err = r.Run(cmd.Context())
-			s := r.Stats()
-			log.Info("reflected", attrs(s.Map())...)
-			return err
+			return reflectUntil(cmd.Context(), cfg, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&listen, "listen", []string{":862"}, "`address:port` to answer on; :port is all addresses of both families")
 	f.StringArrayVar(&allow, "allow", nil, "`prefix` of sources to answer, or any; replaces the default")
-	f.StringArrayVar(&interfaces, "interface", nil, "`name` of an interface for the kernel datapath (not in this version)")
-	f.StringVar(&mode, "mode", "auto", "datapath: auto or socket (native, tc and generic are not in this version)")
+	kernel.add(f)
 	return cmd
 }
 
-// checkMode: a mode that was asked for by name is never replaced in silence.
-func checkMode(mode string, interfaces []string) error {
-	switch mode {
-	case "auto", "socket":
-	case "native", "tc", "generic":
-		return fmt.Errorf("--mode %s: this version has the socket datapath only; use --mode auto or socket", mode)
-	default:
-		return fmt.Errorf("--mode %q: one of auto, native, tc, generic, socket", mode)
+// reflectUntil answers until ctx ends: in the kernel what it can, over sockets the rest.
+func reflectUntil(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	o := reflectorOptions(cfg)
+	r, err := reflector.New(o, log)
+	if err != nil {
+		return mendListen(err)
 	}
-	if len(interfaces) > 0 {
-		return errors.New("--interface: this version has the socket datapath only, which serves all interfaces; use --listen")
+	k, err := startKernel(ctx, cfg, o.Policy, nil, nil, log)
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	log.Info("reflecting", "listen", r.Addrs())
+	err = r.Run(ctx)
+	inKernel := k.counters()
+	err = errors.Join(err, k.stop())
+	s := r.Stats()
+	log.Info("reflected", attrs(s.Map())...)
+	if inKernel != nil {
+		log.Info("reflected in the kernel", attrs(inKernel)...)
+	}
+	return err
+}
+
+// kernelFlags are those of the kernel datapath.
+type kernelFlags struct {
+	mode, pin  string
+	interfaces []string
+	resetLink  bool
+}
+
+func (k *kernelFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&k.mode, "mode", "auto", "datapath: auto, native (XDP), tc, generic (XDP) or socket; one named is had or is an error")
+	f.StringArrayVar(&k.interfaces, "interface", nil, "`name` of an interface to reflect on in the kernel (default: those of the default routes)")
+	f.BoolVar(&k.resetLink, "reset-link", false, "native XDP may be attached where that takes the link down for a moment")
+	f.StringVar(&k.pin, "pin", "", "`folder` in a BPF file system for maps and links (default /sys/fs/bpf/llama)")
+}
+
+func (k *kernelFlags) apply(cfg *config.Config) error {
+	if _, err := loader.ParseMode(k.mode); err != nil {
+		return fmt.Errorf("--mode: %w", err)
+	}
+	if k.mode == "socket" && len(k.interfaces) > 0 {
+		return errors.New("--interface: sockets serve all interfaces; use --listen, or another --mode")
+	}
+	if k.pin != "" && !filepath.IsAbs(k.pin) {
+		return fmt.Errorf("--pin %q: not an absolute path", k.pin)
+	}
+	d := &cfg.Datapath
+	d.Mode, d.Interfaces, d.ResetLink = k.mode, k.interfaces, k.resetLink
+	if k.pin != "" {
+		d.Pin = k.pin
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ func (a *agent) fields(f *sink.Fanout) []sink.AgentField {
 		s := a.reflector.Stats()
 		out = append(out, named("reflector_", s.Map())...)
 	}
+	out = append(out, named("kernel_", a.kernel.counters())...)
 	return out
 }
 

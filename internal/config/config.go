@@ -101,6 +101,7 @@ const DefaultPort = 862
 // 127.0.0.1 and ::1 only.
 func Default() *Config {
 	c := base()
+	c.Datapath.Mode = "socket" // nothing is attached to any interface
 	c.Host.Name = "localhost"
 	if name, err := os.Hostname(); err == nil && checkText(name) == nil {
 		c.Host.Name = name

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/internal/stamp"
+	"github.com/llama-agent/llama-agent/pkg/loader"
+	"github.com/llama-agent/llama-agent/pkg/reflector"
+)
+
+// A kernelPart is the reflector in the kernel, before the one over sockets: what
+// it does not answer goes up to that. The nil one is a host whose sockets do it all.
+type kernelPart struct {
+	datapath *loader.Datapath
+	keeping  *part
+}
+
+// startKernel puts the reflector into the kernel as far as the configuration lets
+// it. In mode auto a host that cannot do it is no error: the log says why.
+func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Policy, targets []netip.Addr, answers func() uint64,
+	log *slog.Logger) (*kernelPart, error) {
+	mode, err := loader.ParseMode(cfg.Datapath.Mode)
+	if err != nil {
+		return nil, err
+	}
+	if mode == loader.ModeSocket || len(cfg.Reflector.Listen) == 0 {
+		return nil, nil
+	}
+	ports, local := kernelListen(cfg.Reflector.Listen)
+	d, err := loader.Start(ctx, loader.Options{
+		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: targets,
+		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
+		Policy: kernelPolicy(cfg, policy, ports), Local: local,
+		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: answers, Log: log,
+	})
+	if err != nil && mode == loader.ModeAuto {
+		log.Warn("reflecting over sockets only", "why", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reflect in the kernel: %w", err)
+	}
+	return &kernelPart{datapath: d, keeping: start(d.Run)}, nil
+}
+
+// stop takes the reflector out of the kernel where that disturbs nothing.
+func (k *kernelPart) stop() error {
+	if k == nil {
+		return nil
+	}
+	return errors.Join(k.keeping.stop(), k.datapath.Close())
+}
+
+// kernelListen is what the kernel answers at: the ports that are listened on at the
+// same addresses as the first. The sockets alone answer at the others.
+func kernelListen(listen []netip.AddrPort) (ports []uint16, local func(netip.Addr) bool) {
+	at := map[uint16][]netip.Addr{}
+	for _, l := range listen {
+		at[l.Port()] = append(at[l.Port()], l.Addr())
+	}
+	for _, addrs := range at {
+		slices.SortFunc(addrs, netip.Addr.Compare)
+	}
+	first := at[listen[0].Port()]
+	for _, l := range listen {
+		if !slices.Contains(ports, l.Port()) && slices.Equal(at[l.Port()], first) {
+			ports = append(ports, l.Port())
+		}
+	}
+	return ports, func(a netip.Addr) bool {
+		return slices.ContainsFunc(first, func(l netip.Addr) bool {
+			return !l.IsValid() || l == a || l.IsUnspecified() && l.Is4() == a.Is4()
+		})
+	}
+}
+
+// kernelPolicy means the same as the socket reflector's.
+func kernelPolicy(cfg *config.Config, p reflector.Policy, ports []uint16) loader.Policy {
+	k := loader.Policy{
+		Ports: ports, ReflectorPorts: slices.Clone(p.ReflectorPorts),
+		Allow: p.Allow, AllowAny: p.AllowAny, Peers: p.Peers,
+		PeerRate: p.PeerRate, StrangerRate: p.StrangerRate,
+		Allow862: p.Allow862, TWAMPLight: p.TWAMPLight, DenyDSCP: uint64(p.DenyDSCP),
+		SessionsPerPeer: reflector.DefaultSessionsPerPeer,
+	}
+	for _, l := range cfg.Reflector.Listen {
+		k.ReflectorPorts = append(k.ReflectorPorts, l.Port())
+	}
+	for _, a := range p.Auth {
+		k.Keyed = append(k.Keyed, loader.KeyedRule{Prefix: a.Prefix, SSID: a.SSID})
+	}
+	return k
+}
+
+func kernelClock(f stamp.Format) loader.ClockState {
+	s := clockState(f)
+	return loader.ClockState{TAIOffset: s.Clock.TAIOffset, Estimate: s.Estimate, PTP: f == stamp.PTPv2}
+}
+
+// update tells the kernel whom to answer from now on.
+func (k *kernelPart) update(cfg *config.Config, p reflector.Policy, targets []netip.Addr) error {
+	if k == nil {
+		return nil
+	}
+	ports, _ := kernelListen(cfg.Reflector.Listen)
+	return k.datapath.Update(kernelPolicy(cfg, p, ports), targets)
+}
+
+// counters are what the agent says of it: packets by reason, interfaces by step.
+func (k *kernelPart) counters() map[string]uint64 {
+	if k == nil {
+		return nil
+	}
+	c, err := k.datapath.Counters()
+	if err != nil {
+		return nil
+	}
+	return kernelCounters(c, k.datapath.Interfaces())
+}
+
+func kernelCounters(c loader.Counters, interfaces []loader.InterfaceState) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, reason := range loader.Reasons() {
+		out[reason] = 0
+	}
+	for e, n := range c {
+		out[e.Reason] += n
+	}
+	for _, s := range []loader.Step{loader.StepNative, loader.StepTC, loader.StepGeneric, loader.StepSocket} {
+		out["interfaces_"+s.String()] = 0
+	}
+	for _, i := range interfaces {
+		out["interfaces_"+i.Step.String()]++
+	}
+	return out
+}
+
+// sameKernel says whether a reload leaves the datapath where it is.
+func sameKernel(old, cfg *config.Config) bool {
+	return reflect.DeepEqual(old.Datapath, cfg.Datapath) && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) &&
+		old.Reflector.Timestamps == cfg.Reflector.Timestamps
+}
