@@ -73,10 +73,18 @@ func startAgent(t testing.TB, h *lab.Host, ready string, args ...string) *agent 
 	return a
 }
 
-// reflect starts a reflector on all addresses, port 862.
+// reflect starts a reflector on all addresses, port 862: in the kernel what it can.
 func reflect(t testing.TB, h *lab.Host, args ...string) *agent {
 	t.Helper()
-	return startAgent(t, h, "msg=reflecting", append([]string{"reflect"}, args...)...)
+	a := startAgent(t, h, "msg=reflecting listen", append([]string{"reflect", "--pin", newPin()}, args...)...)
+	a.logs(t, "mode=tc") // which is what veth gets
+	return a
+}
+
+// reflectOverSockets is reflect for what only the sockets do, or do otherwise.
+func reflectOverSockets(t testing.TB, h *lab.Host, args ...string) *agent {
+	t.Helper()
+	return startAgent(t, h, "msg=reflecting listen", append([]string{"reflect", "--mode", "socket"}, args...)...)
 }
 
 // logs waits until the agent has logged the text.

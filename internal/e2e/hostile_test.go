@@ -199,7 +199,7 @@ func TestFloodOfGarbage(t *testing.T) {
 	t.Parallel()
 	l := lab.ForTest(t, 3)
 	h1, h2, h3 := l.Host(1), l.Host(2), l.Host(3)
-	reflector := reflect(t, h2)
+	reflector := reflectOverSockets(t, h2)
 	to := netip.AddrPortFrom(h2.IPv4, lab.DefaultReflectorPort)
 	var from []*net.UDPConn
 	for range 64 {

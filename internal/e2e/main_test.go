@@ -8,11 +8,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// program is the path of the program under test, built once.
-var program string
+// program is the path of the program under test, built once. pins is a BPF file
+// system of these tests' own: agents on one machine must not share a pin folder.
+var program, pins string
+
+var lastPin atomic.Int64
+
+// newPin is a folder for the pins of one agent.
+func newPin() string { return filepath.Join(pins, fmt.Sprint("agent", lastPin.Add(1))) }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -32,6 +41,14 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "llama-agent")
+	pins = filepath.Join(dir, "bpf")
+	if err := os.Mkdir(pins, 0o700); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if unix.Mount("bpf", pins, "bpf", 0, "") == nil { // or nothing here runs for want of root
+		defer func() { _ = unix.Unmount(pins, 0) }()
+	}
 	build := exec.Command("go", "build", "-o", program, "github.com/llama-agent/llama-agent/cmd/llama-agent")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build llama-agent: %v\n%s", err, out)

@@ -26,10 +26,12 @@ type running struct {
 	*agent
 	host           *lab.Host
 	config, output string
+	pin, datapath  string // datapath is what the configuration says of it beside the pin
 }
 
 const runConfig = `
 host: {name: prober, tags: {rack: r1}}
+datapath: {pin: %s%s}
 probing: {ports: 2, interval: 20ms, timeout: 200ms, late: 400ms, window: 1s}
 sinks:
   - file: {path: %s}
@@ -38,8 +40,14 @@ sinks:
 // run starts an agent; more is added to the configuration, which ends in the list of sinks.
 func run(t testing.TB, h *lab.Host, more string) *running {
 	t.Helper()
+	return runWith(t, h, "", more)
+}
+
+// runWith says more of the datapath too, such as ", mode: tc".
+func runWith(t testing.TB, h *lab.Host, datapath, more string) *running {
+	t.Helper()
 	dir := t.TempDir()
-	r := &running{host: h, config: filepath.Join(dir, "agent.yaml"), output: filepath.Join(dir, "lines")}
+	r := &running{host: h, config: filepath.Join(dir, "agent.yaml"), output: filepath.Join(dir, "lines"), pin: newPin(), datapath: datapath}
 	r.configure(t, more)
 	r.start(t)
 	return r
@@ -47,7 +55,7 @@ func run(t testing.TB, h *lab.Host, more string) *running {
 
 func (r *running) configure(t testing.TB, more string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.output, more), 0o600))
+	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.pin, r.datapath, r.output, more), 0o600))
 }
 
 func (r *running) start(t testing.TB) {
@@ -279,16 +287,16 @@ func TestReflectorKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	l := lab.ForTest(t, 2)
 	h1, h2 := l.Host(1), l.Host(2)
-	old := reflect(t, h2)
-	p := startPing(t, h1, load(2, 100, 20*time.Millisecond, "--max-loss", "1", target(h2.IPv4))...)
+	old := reflectOverSockets(t, h2)
+	p := startPing(t, h1, load(2, 200, 20*time.Millisecond, "--max-loss", "1", target(h2.IPv4))...)
 	time.Sleep(700 * time.Millisecond)
 	old.kill(t)
 	time.Sleep(300 * time.Millisecond)
-	reflect(t, h2)
+	reflectOverSockets(t, h2)
 	results, status := p.wait(t)
 	require.Zero(t, status)
 	got := results[0]
-	require.EqualValues(t, 200, got.due())
+	require.EqualValues(t, 400, got.due())
 	require.Zero(t, got.LostForward+got.LostReverse+got.Refused)
 	require.LessOrEqual(t, got.LostUnsplit, int64(2), "what the old one had read and not answered")
 	require.Positive(t, got.Unreachable)

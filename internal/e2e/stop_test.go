@@ -47,7 +47,7 @@ func TestStoppedReflectorIsNoLoss(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := lab.ForTest(t, 2)
 			h1, h2 := l.Host(1), l.Host(2)
-			r := reflect(t, h2)
+			r := reflectOverSockets(t, h2)
 			p := startPing(t, h1, load(2, c.count, c.interval, "--timeout", c.timeout.String(), "--max-loss", "1", target(h2.IPv4))...)
 			time.Sleep(c.interval + 400*time.Millisecond)
 			stopped := stopFor(t, r.signal, pause)
