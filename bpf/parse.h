@@ -46,6 +46,12 @@ struct packet {
 	bool peer;
 };
 
+/* The headers' bit fields are in the order of the machine that compiles. */
+static __always_inline __u8 first_octet(const void *header)
+{
+	return *(const __u8 *)header;
+}
+
 static __always_inline bool is_vlan(__be16 proto)
 {
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
@@ -117,8 +123,8 @@ static __always_inline enum llama_reason parse_ipv4(void *ctx, enum llama_kind k
 
 	if (!ip)
 		return REASON_TRUNCATED;
-	header = ip->ihl * 4;
-	if (ip->version != 4 || header < IPV4_LEN)
+	header = (first_octet(ip) & 0xf) * 4;
+	if (first_octet(ip) >> 4 != 4 || header < IPV4_LEN)
 		return REASON_IP_HEADER;
 	if (ip->protocol != IPPROTO_UDP)
 		return REASON_NOT_UDP;
@@ -166,7 +172,7 @@ static __always_inline enum llama_reason parse_ipv6(void *ctx, enum llama_kind k
 
 	if (!ip)
 		return REASON_TRUNCATED;
-	if (ip->version != 6)
+	if (first_octet(ip) >> 4 != 6)
 		return REASON_IP_HEADER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return REASON_FRAGMENT;
@@ -189,7 +195,7 @@ static __always_inline enum llama_reason parse_ipv6(void *ctx, enum llama_kind k
 	if (!udp || !udp->check)
 		return REASON_UDP_NO_CHECKSUM;
 	p->len = udp_len - UDP_LEN;
-	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	p->tos = first_octet(ip) << 4 | ip->flow_lbl[0] >> 4;
 	p->ttl = ip->hop_limit;
 	return REASON_REPLIED;
 }

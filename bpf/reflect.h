@@ -83,7 +83,7 @@ static __always_inline bool write_ipv6(const struct frame *f, const struct packe
 	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
-	ip->priority = dscp >> 2;
+	*(__u8 *)ip = 6 << 4 | dscp >> 2;
 	ip->flow_lbl[0] = (ip->flow_lbl[0] & 0x0f) | dscp << 6;
 	ip->hop_limit = 255;
 	return true;
@@ -123,9 +123,8 @@ static __always_inline enum llama_reason write_t3(void *ctx, enum llama_kind kin
 {
 	__be64 t3 = wire_time(clock, bpf_ktime_get_ns());
 
-	w[1] = (__u32)t3;
-	w[2] = t3 >> 32;
-	sum += (__u32)t3 + (t3 >> 32);
+	__builtin_memcpy(&w[1], &t3, 8);
+	sum += (t3 & 0xffffffff) + (t3 >> 32); /* in either order */
 	if (kind == KIND_TC)
 		return bpf_l4_csum_replace(ctx, p->l4 + offsetof(struct udphdr, check), 0, fold32(sum),
 					   BPF_F_MARK_MANGLED_0) ?

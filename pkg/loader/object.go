@@ -104,12 +104,24 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) && len(ve.Log) > 1 {
-			return err // not about rights
+		if errors.As(err, &ve) && len(ve.Log) > 1 && mayDoAll() {
+			return err
 		}
 		return fmt.Errorf("%w: needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, before Linux 5.11 CAP_SYS_RESOURCE too, and no seccomp filter on bpf(2): %w", ErrPermission, err)
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w: needs Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT: %w", ErrNotSupported, err)
 	}
 	return err
+}
+
+// mayDoAll tells whether the verifier lets this process do all that it lets anyone:
+// without CAP_PERFMON it refuses arithmetic with pointers, as if the program were wrong.
+func mayDoAll() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if unix.Capget(&hdr, &caps[0]) != nil {
+		return true
+	}
+	has := func(c int) bool { return caps[c/32].Effective>>(c%32)&1 != 0 }
+	return has(unix.CAP_SYS_ADMIN) || has(unix.CAP_PERFMON)
 }

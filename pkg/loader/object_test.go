@@ -126,6 +126,7 @@ func TestLoadNotBPFFS(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// Root without capabilities, and with all that are needed but one.
 func TestLoadWithoutCapabilities(t *testing.T) {
 	pin := bpffs(t)
 	runtime.LockOSThread()
@@ -133,19 +134,25 @@ func TestLoadWithoutCapabilities(t *testing.T) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	require.NoError(t, unix.Capget(&hdr, &caps[0]))
-	less := caps
-	less[0].Effective, less[1].Effective = 0, 0
-	require.NoError(t, unix.Capset(&hdr, &less[0]))
-	_, err := load(pin, quiet())
-	require.NoError(t, unix.Capset(&hdr, &caps[0]))
-	require.ErrorIs(t, err, ErrPermission)
-	require.ErrorContains(t, err, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
+	const most = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_BPF | 1<<unix.CAP_SYS_RESOURCE // and not CAP_PERFMON
+	for _, keep := range []uint64{0, most} {
+		less := caps
+		less[0].Effective &= uint32(keep)
+		less[1].Effective &= uint32(keep >> 32)
+		require.NoError(t, unix.Capset(&hdr, &less[0]))
+		_, err := load(filepath.Join(pin, "llama"), quiet())
+		require.NoError(t, unix.Capset(&hdr, &caps[0]))
+		require.ErrorIs(t, err, ErrPermission)
+		require.ErrorContains(t, err, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
+		t.Log(err)
+	}
 }
 
 func TestExplain(t *testing.T) {
 	require.ErrorIs(t, explain(ebpf.ErrNotSupported), ErrNotSupported)
 	require.ErrorIs(t, explain(unix.ENOSYS), ErrNotSupported)
 	require.ErrorIs(t, explain(unix.EPERM), ErrPermission)
+	lab.Require(t, lab.Root)
 	refused := &ebpf.VerifierError{Cause: unix.EACCES, Log: []string{"one", "two", "three"}}
 	require.NotErrorIs(t, explain(refused), ErrPermission)
 	other := errors.New("other")
