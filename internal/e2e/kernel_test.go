@@ -134,6 +134,10 @@ func TestKernelPassesUpWhatItDoesNotKnow(t *testing.T) {
 			require.Zero(t, status, "%v", args)
 			require.Equal(t, r.allReceived(50), r.counts, "%v", args)
 		}
+		out, err := command(context.Background(), h2, "maps", "--pin", far.pin).Output()
+		require.NoError(t, err)
+		require.Contains(t, string(out), "  eth0: seen 100, answered 50, passed up 50, dropped 0\n")
+		require.Contains(t, string(out), fmt.Sprintf("  %s/32 stranger, allowed, may have to authenticate: to the sockets\n", h1.IPv4))
 		said := inKernel(t, h2, far.pin)
 		require.Equal(t, 50, said["pass keyed"])
 		require.Equal(t, 50, said["reply replied"])

@@ -26,14 +26,15 @@ import (
 // that nothing is pinned there.
 func Maps(pin string, w io.Writer) error {
 	out := bufio.NewWriter(w)
+	slots := slotNames{}
 	for _, m := range []struct {
 		name  string
 		print func(*ebpf.Map, io.Writer) error
 	}{
 		{"llama_lease", printLease},
 		{"llama_config", printConfig},
-		{"llama_iface", printInterfaces},
-		{"llama_ifstat", printInterfaceCounters},
+		{"llama_iface", slots.printInterfaces},
+		{"llama_ifstat", slots.printCounters},
 		{"llama_local", printLocal},
 		{"llama_allow4", printAllow4},
 		{"llama_allow6", printAllow6},
@@ -127,21 +128,30 @@ func interfaceName(index uint32) string {
 	return fmt.Sprintf("interface %d (not in this namespace)", index)
 }
 
-func printInterfaces(m *ebpf.Map, w io.Writer) error {
+// slotNames are the interfaces by the slot that their counters have.
+type slotNames map[uint32]string
+
+func (s slotNames) printInterfaces(m *ebpf.Map, w io.Writer) error {
 	return each(m, func(index uint32, v bpfLlamaIface) {
 		var macs []string
 		for _, mac := range v.Macs[:min(int(v.Nmacs), maxMACs)] {
 			macs = append(macs, net.HardwareAddr(mac.Octets[:]).String())
 		}
-		fmt.Fprintf(w, "  %s: %s\n", interfaceName(index), strings.Join(macs, " "))
+		s[v.Slot] = interfaceName(index)
+		fmt.Fprintf(w, "  %s: %s\n", s[v.Slot], strings.Join(macs, " "))
 	})
 }
 
-func printInterfaceCounters(m *ebpf.Map, w io.Writer) error {
-	return each(m, func(index uint32, cpus []bpfLlamaIfstat) {
+func (s slotNames) printCounters(m *ebpf.Map, w io.Writer) error {
+	for _, slot := range slices.Sorted(maps.Keys(s)) {
+		var cpus []bpfLlamaIfstat
+		if err := m.Lookup(slot, &cpus); err != nil {
+			return err
+		}
 		c := addCounters(cpus)
-		fmt.Fprintf(w, "  %s: seen %d, answered %d, passed up %d, dropped %d\n", interfaceName(index), c.Seen, c.Answered, c.PassedUp, c.Dropped)
-	})
+		fmt.Fprintf(w, "  %s: seen %d, answered %d, passed up %d, dropped %d\n", s[slot], c.Seen, c.Answered, c.PassedUp, c.Dropped)
+	}
+	return nil
 }
 
 func printLocal(m *ebpf.Map, w io.Writer) error {

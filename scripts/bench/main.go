@@ -12,9 +12,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -33,6 +36,7 @@ var sections = []struct {
 }{
 	{"reflector", benchReflector},
 	{"turnaround", benchTurnaround},
+	{"kernel", benchKernel},
 	{"collector", benchCollector},
 	{"targets", benchTargets},
 	{"small", benchSmall},
@@ -45,6 +49,7 @@ type bench struct {
 	scale scale
 	bin   programs
 	place *place
+	bpffs string // folder for the agents' pins
 	table table
 	waits []float64 // % of the time, of each thing measured
 }
@@ -65,6 +70,10 @@ func run(ctx context.Context, only []string) (err error) {
 	if b.bin, err = build(ctx, dir); err != nil {
 		return err
 	}
+	if b.bpffs, err = mountBPF(dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(unix.Unmount(b.bpffs, 0), err) }()
 	if b.place, err = newPlace(ctx); err != nil {
 		return err
 	}
@@ -124,4 +133,17 @@ func (b *bench) pause(d time.Duration) {
 	case <-b.ctx.Done():
 	case <-time.After(d):
 	}
+}
+
+// mountBPF mounts a BPF file system of the bench's own: agents in namespaces of
+// one machine must not share their pins.
+func mountBPF(dir string) (string, error) {
+	at := filepath.Join(dir, "bpf")
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return "", err
+	}
+	if err := unix.Mount("bpf", at, "bpf", 0, ""); err != nil {
+		return "", fmt.Errorf("mount bpf file system: %w", err)
+	}
+	return at, nil
 }

@@ -49,6 +49,9 @@ func newPlace(ctx context.Context) (_ *place, err error) {
 	return p, nil
 }
 
+// farPort is the fabric's port to the far host.
+func (p *place) farPort() string { return "p-" + p.far.Name }
+
 func (p *place) close() error { return p.lab.Close() }
 
 // many returns address i of manyPrefix.
