@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/llama-agent/llama-agent/internal/lab"
 )
 
 // program is the path of the program under test, built once. pins is a BPF file
@@ -42,12 +42,8 @@ func buildAndRun(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "llama-agent")
 	pins = filepath.Join(dir, "bpf")
-	if err := os.Mkdir(pins, 0o700); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	if unix.Mount("bpf", pins, "bpf", 0, "") == nil { // or nothing here runs for want of root
-		defer func() { _ = unix.Unmount(pins, 0) }()
+	if unmount, err := lab.MountBPF(pins); err == nil { // or nothing here runs for want of root
+		defer func() { _ = unmount() }()
 	}
 	build := exec.Command("go", "build", "-o", program, "github.com/llama-agent/llama-agent/cmd/llama-agent")
 	if out, err := build.CombinedOutput(); err != nil {

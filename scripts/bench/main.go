@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/llama-agent/llama-agent/internal/lab"
 )
 
 func main() {
@@ -70,10 +70,12 @@ func run(ctx context.Context, only []string) (err error) {
 	if b.bin, err = build(ctx, dir); err != nil {
 		return err
 	}
-	if b.bpffs, err = mountBPF(dir); err != nil {
+	b.bpffs = filepath.Join(dir, "bpf")
+	unmount, err := lab.MountBPF(b.bpffs)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(unix.Unmount(b.bpffs, 0), err) }()
+	defer func() { err = errors.Join(err, unmount()) }()
 	if b.place, err = newPlace(ctx); err != nil {
 		return err
 	}
@@ -133,17 +135,4 @@ func (b *bench) pause(d time.Duration) {
 	case <-b.ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-// mountBPF mounts a BPF file system of the bench's own: agents in namespaces of
-// one machine must not share their pins.
-func mountBPF(dir string) (string, error) {
-	at := filepath.Join(dir, "bpf")
-	if err := os.Mkdir(at, 0o700); err != nil {
-		return "", err
-	}
-	if err := unix.Mount("bpf", at, "bpf", 0, ""); err != nil {
-		return "", fmt.Errorf("mount bpf file system: %w", err)
-	}
-	return at, nil
 }

@@ -33,9 +33,14 @@ type target struct{ name, address string }
 
 // configOf is the configuration of the agent on the host called name. Its lines
 // go to standard output, as they would go to a database.
-func configOf(name, listen string, port uint16, targets []target) string {
+// pin is the folder for what it puts into the kernel; "" leaves all to the sockets.
+func configOf(name, listen string, port uint16, pin string, targets []target) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "host: {name: %s}\nreflector: {listen: [%q]}\napi: {listen: \"\"}\nsinks: [{stdout: {}}]\n", name, listen)
+	datapath := "{mode: socket}"
+	if pin != "" {
+		datapath = fmt.Sprintf("{pin: %q}", pin)
+	}
+	fmt.Fprintf(&s, "host: {name: %s}\ndatapath: %s\nreflector: {listen: [%q]}\napi: {listen: \"\"}\nsinks: [{stdout: {}}]\n", name, datapath, listen)
 	fmt.Fprintf(&s, "probing: {classes: [%s], ports: %d, interval: %s, window: %s, timeout: %s, late: %s}\n",
 		strings.Join(classes, ", "), sourcePorts, interval, window, timeout, late)
 	s.WriteString("targets:\n")

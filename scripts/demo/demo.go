@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,8 +64,16 @@ func run(ctx context.Context, o options, out *screen) (err error) {
 	if err := d.tryFault(); err != nil {
 		return fmt.Errorf("this kernel lacks nftables (modules nf_tables and nft_numgen), so nothing can be dropped: %w", err)
 	}
+	pins := filepath.Join(dir, "bpf")
+	if unmount, err := lab.MountBPF(pins); err == nil {
+		defer func() { _ = unmount() }() // the folder goes, or says that it cannot
+		out.say("Each host reflects in its kernel (TC, as veth has it) what it can, and over sockets the rest.")
+	} else {
+		pins = ""
+		out.say("No BPF file system is to be had (%v): reflecting over sockets.", err)
+	}
 	defer func() { err = errors.Join(err, stopAgents(d.agents)) }()
-	if err := d.startAgents(l, o.agent, dir); err != nil {
+	if err := d.startAgents(l, o.agent, dir, pins); err != nil {
 		return err
 	}
 	return d.rounds(ctx, o)
@@ -91,7 +100,7 @@ func (d *demo) tryFault() error {
 	return f.Remove()
 }
 
-func (d *demo) startAgents(l *lab.Lab, program, dir string) error {
+func (d *demo) startAgents(l *lab.Lab, program, dir, pins string) error {
 	for _, h := range l.Hosts() {
 		var targets []target
 		for _, t := range l.Hosts() {
@@ -99,7 +108,11 @@ func (d *demo) startAgents(l *lab.Lab, program, dir string) error {
 				targets = append(targets, target{t.Name, t.IPv4.String()})
 			}
 		}
-		a, err := startAgent(h.Command, program, dir, h.Name, configOf(h.Name, ":862", 862, targets), d.tally.take)
+		pin := ""
+		if pins != "" {
+			pin = filepath.Join(pins, h.Name)
+		}
+		a, err := startAgent(h.Command, program, dir, h.Name, configOf(h.Name, ":862", 862, pin, targets), d.tally.take)
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func runLoopback(ctx context.Context, o options, dir string, out *screen) (err e
 	for _, class := range classes {
 		d.paths = append(d.paths, path{self, far, class})
 	}
-	config := configOf(self, fmt.Sprintf("127.0.0.1:%d", port), port, []target{{far, "127.0.0.1"}})
+	config := configOf(self, fmt.Sprintf("127.0.0.1:%d", port), port, "", []target{{far, "127.0.0.1"}})
 	a, err := startAgent(exec.CommandContext, o.agent, dir, self, config, d.tally.take)
 	if err != nil {
 		return err
