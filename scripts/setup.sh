@@ -25,6 +25,8 @@ test)
 	[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 	need ip iproute2                               # ip and tc: what tests do to a host of the lab
 	need nft nftables                              # a host's own firewall
+	need ethtool ethtool                           # a host's offloads
+	need bpftool bpftool                           # what is pinned, as users look at it
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	has influxd || unpack+=(influxdb)              # the sink's test against a real server
 	;;
