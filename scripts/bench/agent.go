@@ -13,10 +13,11 @@ import (
 
 const stampPort = 862
 
-// startReflector runs ours on the far host: every guard on, the prober a peer,
+// startReflector runs ours on the far host, over sockets: every guard on, the prober a peer,
 // and its rate so high that it never caps.
 func (b *bench) startReflector(core, workers int) (*process, error) {
 	file, err := b.write("reflector.yaml", fmt.Sprintf(`host: {name: far}
+datapath: {mode: socket}
 reflector: {listen: [":%d"], peers: [%s/32], rate_peers: 10000000, workers: %d}
 targets: {}
 api: {listen: ""}
@@ -38,7 +39,7 @@ type probing struct {
 // config is the agent's configuration; its lines go to the file at path.
 func (p probing) config(path string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "host: {name: near}\nreflector: {listen: []}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n", path)
+	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {mode: socket}\nreflector: {listen: []}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n", path)
 	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000", p.ports, p.interval)
 	if p.window > 0 {
 		fmt.Fprintf(&s, ", window: %s", p.window)

@@ -41,6 +41,7 @@ var sections = []struct {
 	{"targets", benchTargets},
 	{"small", benchSmall},
 	{"rtt", benchRTT},
+	{"kernelrtt", benchKernelRTT},
 }
 
 // A bench is what all sections share.
