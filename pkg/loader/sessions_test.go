@@ -3,13 +3,17 @@
 package loader
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 )
 
 // newSmallRig is a rig whose maps are of other sizes.
@@ -253,6 +257,38 @@ func TestSessionRemembers(t *testing.T) {
 		require.NoError(t, r.setInterface(testIfindex, []net.HardwareAddr{own}, false))
 		r.answered(kind, req, arrival{rx: 5, tx: 5})
 	})
+}
+
+// What was let in at one interface is no proof at another, which has other addresses.
+func TestSessionRemembersInterface(t *testing.T) {
+	r := newRig(t)
+	runtime.LockOSThread() // and never unlocked: the thread is in another namespace
+	ns, err := netns.New()
+	require.NoError(t, err)
+	defer ns.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "one"
+	veth := netlink.NewVeth(attrs)
+	veth.PeerName = "two"
+	require.NoError(t, netlink.LinkAdd(veth))
+	indices := make(map[string]uint32)
+	for name, mac := range map[string]net.HardwareAddr{"one": hostMAC[:], "two": {2, 0, 0, 0, 0, 7}} {
+		l, err := netlink.LinkByName(name)
+		require.NoError(t, err)
+		indices[name] = uint32(l.Attrs().Index)
+		require.NoError(t, r.setInterface(l.Attrs().Index, []net.HardwareAddr{mac}, false))
+	}
+	run := func(name string) uint32 {
+		skb := make([]byte, 184) // struct __sk_buff
+		const ifindex = 40
+		binary.NativeEndian.PutUint32(skb[ifindex:], indices[name])
+		ret, _ := r.runWith(progTC, request(false).bytes(), skb)
+		return ret
+	}
+	tc := kinds[2]
+	require.Equal(t, tc.reply, run("one"))
+	require.Equal(t, tc.pass, run("two"))
+	require.Equal(t, tc.reply, run("one"))
 }
 
 func TestAgeSessions(t *testing.T) {

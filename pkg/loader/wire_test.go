@@ -262,6 +262,27 @@ func TestWireFrames(t *testing.T) {
 	})
 }
 
+// Drivers leave all but the headers of a frame in pages, or all of it: here only the
+// Ethernet header is linear.
+func TestWirePaged(t *testing.T) {
+	onWire(t, func(t *testing.T, w *wire, kind int) {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(be16(unix.ETH_P_ALL)))
+		require.NoError(t, err)
+		defer unix.Close(fd)
+		require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: be16(unix.ETH_P_ALL), Ifindex: w.local.Attrs().Index}))
+		const virtioHeader = 10 // all zeroes: nothing offloaded, no header length
+		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1))
+		for n, v6 := range []bool{false, true} {
+			req := jumbo(v6, 6000)
+			_, err := unix.Write(fd, append(make([]byte, virtioHeader), req.bytes()...))
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				return w.ends()[Ending{"replied", "reply"}] == uint64(n+1)
+			}, 2*time.Second, 5*time.Millisecond, "%v", w.ends())
+		}
+	})
+}
+
 // readReply is what the reply to req should be, by its own T2 and T3.
 func (w *wire) readReply(req *packet, got []byte) ([]byte, error) {
 	at := 14 + 4*len(req.vlans) + req.headerLen() + 8
