@@ -1,0 +1,153 @@
+// Command vm-test runs the project's Go tests on Debian's kernels, each in an emulated machine: `make test-vm`.
+// It is steered by the environment, see docs/vm-test.md.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// defaultLines are the oldest kernel that is supported, Debian's stable ones, and the newest 6.x and 7.x there are.
+const defaultLines = "5.10 6.1 6.12 6 7"
+
+// logFolder keeps what guests write; it is below bin/, which git ignores.
+const logFolder = "bin/vm-test"
+
+// guestsAtOnce: each takes a core, and a gigabyte.
+const guestsAtOnce = 2
+
+var errFailed = errors.New("not every kernel passed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vm-test:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out, log io.Writer) error {
+	lines := fields(os.Getenv("KERNEL"))
+	if len(lines) == 0 {
+		lines = fields(defaultLines)
+	}
+	timeout, err := time.ParseDuration(cmp.Or(os.Getenv("VMTIMEOUT"), "10m"))
+	if err != nil {
+		return fmt.Errorf("read VMTIMEOUT: %w", err)
+	}
+	packages, err := chosenPackages(log)
+	if err != nil {
+		return err
+	}
+	// Programs of root stand where others do not look.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return fmt.Errorf("set PATH: %w", err)
+	}
+	if err := checkPrograms("go", "apt-get", "dpkg-deb", "depmod", "xz", "ldd", "busybox", "qemu-system-x86_64"); err != nil {
+		return err
+	}
+	s, err := openStore(log)
+	if err != nil {
+		return err
+	}
+	found, err := s.resolve(ctx, lines)
+	if err != nil {
+		return err
+	}
+	b, err := makeBase(ctx, packages, binaryFlags(strings.Fields(os.Getenv("VMTESTFLAGS"))))
+	if err != nil {
+		return err
+	}
+	if len(b.lacking) > 0 {
+		fmt.Fprintln(log, "vm-test: programs that are not on this machine, nor in guests:", strings.Join(b.lacking, ", "))
+	}
+	if err := os.MkdirAll(logFolder, 0o755); err != nil {
+		return fmt.Errorf("make log folder: %w", err)
+	}
+	return runAll(ctx, out, s, b, found, timeout)
+}
+
+// runAll runs a guest a kernel, and reports each when it ends. One that fails does not keep the others from running.
+func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kernel, timeout time.Duration) error {
+	var mu sync.Mutex // protects out and errs
+	var errs []error
+	var group errgroup.Group
+	group.SetLimit(guestsAtOnce)
+	fetching := make(chan struct{}, 1) // apt locks its folders
+	for _, k := range found {
+		group.Go(func() error {
+			fetching <- struct{}{}
+			dir, err := s.fetch(ctx, &k)
+			<-fetching
+			var v *verdict
+			g := &guest{kernel: k, logs: logFolder, timeout: timeout}
+			if err == nil {
+				v, err = g.run(ctx, b, dir)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				fmt.Fprintf(out, "FAIL %-34s %v\n", k.release, err)
+				errs = append(errs, err)
+			default:
+				report(out, g, v)
+				if !v.ok() {
+					errs = append(errs, errFailed)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%w: %d of %d failed", errFailed, len(errs), len(found))
+	}
+	return ctx.Err()
+}
+
+// chosenPackages are those of packages.txt, or of PKGS, that exist.
+func chosenPackages(log io.Writer) (chosen []tested, err error) {
+	all, err := parsePackages(packagesText)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range choose(all, fields(os.Getenv("PKGS"))) {
+		if tests, err := filepath.Glob(p.path + "/*_test.go"); err != nil || len(tests) == 0 {
+			fmt.Fprintf(log, "vm-test: %s has no tests (yet): left out\n", p.path)
+			continue
+		}
+		chosen = append(chosen, p)
+	}
+	if len(chosen) == 0 {
+		return nil, errors.New("choose packages: none has tests")
+	}
+	return chosen, nil
+}
+
+func checkPrograms(names ...string) error {
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("find %s: %w (scripts/setup.sh vm)", name, err)
+		}
+	}
+	return nil
+}
+
+func fields(list string) []string { return strings.Fields(strings.ReplaceAll(list, ",", " ")) }
