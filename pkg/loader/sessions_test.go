@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/llama-agent/llama-agent/internal/lab"
 )
 
 // newSmallRig is a rig whose maps are of other sizes.
@@ -49,9 +51,7 @@ func TestSessionCounters(t *testing.T) {
 // The refused count as received, and the number of the next reply has no gap.
 func TestSessionRate(t *testing.T) {
 	r := newRig(t)
-	p := testPolicy()
-	p.PeerRate, p.StrangerRate = 1, 2
-	require.NoError(t, r.setPolicy(p))
+	r.slow()
 	for _, c := range []struct {
 		name, reason string
 		src          netip.Addr
@@ -79,11 +79,36 @@ func TestSessionRate(t *testing.T) {
 				another.src = c.src.Next()
 				r.answered(kind, &another, first)
 
-				// As if a second had gone by.
-				r.forwardRates(time.Second)
+				// As if the time of one request had gone by.
+				r.forwardRates(slowly)
 				r.answered(kind, req, arrival{rx: burst + 3, tx: burst + 1})
 			})
 		})
+	}
+}
+
+// slowly is so long that no test sees it go by, on no machine.
+const slowly = time.Hour
+
+// slow allows a source a burst of 32 requests, and then one in that time.
+func (r *rig) slow() {
+	r.t.Helper()
+	require.NoError(r.t, r.updateConfig(func(c *bpfLlamaConfig) {
+		c.PeerRate.IntervalNs, c.PeerRate.ToleranceNs = uint64(slowly), uint64(31*slowly)
+		c.StrangerRate = c.PeerRate
+	}))
+}
+
+// Bursts and intervals are those of the socket reflector.
+func TestGCRA(t *testing.T) {
+	for _, c := range []struct {
+		rate                int
+		interval, tolerance uint64
+	}{
+		{1, 1e9, 31e9}, {1000, 1e6, 99e6}, {100_000, 1e4, 9999e4}, {2e9, 1, 2e8 - 1},
+	} {
+		interval, tolerance := gcra(c.rate)
+		require.Equal(t, []uint64{c.interval, c.tolerance}, []uint64{interval, tolerance}, c.rate)
 	}
 }
 
@@ -136,9 +161,7 @@ func TestSessionStateless(t *testing.T) {
 // All peers for which there is no source share the rate of one.
 func TestSessionCrowd(t *testing.T) {
 	r := newSmallRig(t, map[string]uint32{bpfMapLlamaSource: 2})
-	p := testPolicy()
-	p.PeerRate = 1
-	require.NoError(t, r.setPolicy(p))
+	r.slow()
 	eachKind(t, r, func(t *testing.T, r *rig, kind int) {
 		req := request(false)
 		r.answered(kind, req, first)
@@ -261,6 +284,7 @@ func TestSessionRemembers(t *testing.T) {
 
 // What was let in at one interface is no proof at another, which has other addresses.
 func TestSessionRemembersInterface(t *testing.T) {
+	lab.Require(t, lab.Namespaces)
 	r := newRig(t)
 	runtime.LockOSThread() // and never unlocked: the thread is in another namespace
 	ns, err := netns.New()
