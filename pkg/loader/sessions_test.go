@@ -224,29 +224,6 @@ func TestSessionLinkLocal(t *testing.T) {
 	})
 }
 
-// However many strangers come, a peer's session stays, and is no slower to find.
-func TestStrangersPushOutNoPeer(t *testing.T) {
-	r := newRig(t)
-	p := testPolicy()
-	p.StrangerRate = 1e9
-	require.NoError(t, r.setPolicy(p))
-	req := request(false)
-	r.answered(0, req, first)
-	flood := request(false)
-	frame := flood.bytes()
-	for n := range uint32(fewer(100_000)) {
-		copy(frame[26:], []byte{10, 1 + byte(n>>16), byte(n >> 8), byte(n)})
-		h := frame[14:34]
-		h[10], h[11] = 0, 0
-		be.PutUint16(h[10:], ^onesSum(h))
-		ret, _ := r.run(progXDP, frame)
-		require.Equal(t, kinds[0].reply, ret)
-	}
-	r.answered(0, req, arrival{rx: 2, tx: 2})
-	require.LessOrEqual(t, r.len(r.LlamaGuest), 4096)
-	require.Equal(t, 1, r.len(r.LlamaPeer))
-}
-
 // What a session remembers of its packets being for this host holds no longer than that.
 func TestSessionRemembers(t *testing.T) {
 	r := newRig(t)
