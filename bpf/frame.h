@@ -33,6 +33,11 @@ struct frame {
  * it either and must see the check that follows. */
 #define opaque(x) asm volatile("" : "+r"(x))
 
+/* Ends a branch that looks something up in another map than the branch beside it:
+ * otherwise clang makes one call of the two, with a map that is known only when it
+ * runs, and the kernel can no more put the map's own function in its place. */
+#define apart(text) asm volatile("# " text)
+
 /* Verifier: it follows no packet pointer further than 65535 octets, so that
  * offsets that come out of a packet have to be bounded before they are used. */
 #define LINEAR_MAX 0x7fff

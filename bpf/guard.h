@@ -52,18 +52,18 @@ static __always_inline bool is_mapped(const __u32 *a)
 }
 
 /* key_fill reads the session's key; false if it is not linear, which cannot be
- * after the parser, but the verifier does not know. */
+ * after the parser, but the verifier does not know. The key is hashed by words:
+ * written by words, it need not wait for halves to come together. */
 static __always_inline bool key_fill(const struct frame *f, const struct packet *p, struct llama_key *key)
 {
 	__u32 *src = (void *)&key->src, *dst = (void *)&key->dst;
 	struct udphdr *udp = at(f, p->l4, sizeof(*udp));
 	bool link_local;
-	__be16 *w;
+	__be32 *w;
 
 	if (!udp)
 		return false;
-	key->sport = udp->source;
-	key->dport = udp->dest;
+	*(__be32 *)&key->sport = *(__be32 *)&udp->source; /* both ports */
 	if (p->v6) {
 		struct ipv6hdr *ip = at(f, p->l3, sizeof(*ip));
 
@@ -89,7 +89,7 @@ static __always_inline bool key_fill(const struct frame *f, const struct packet 
 	w = at(f, p->payload, SSID_END);
 	if (!w)
 		return false;
-	key->ssid = w[7];
+	*(__be32 *)&key->pad = w[3] & bpf_htonl(0xffff); /* and the SSID */
 	return true;
 }
 
@@ -190,11 +190,13 @@ static __always_inline __u32 verdict(const struct packet *p, const struct llama_
 
 		__builtin_memcpy(lpm.octets, &key->src, 16);
 		bits = bpf_map_lookup_elem(&llama_allow6, &lpm);
+		apart("IPv6");
 	} else {
 		struct llama_lpm4 lpm = {.prefixlen = 32};
 
 		__builtin_memcpy(lpm.octets, key->src.octets + 12, 4);
 		bits = bpf_map_lookup_elem(&llama_allow4, &lpm);
+		apart("IPv4");
 	}
 	return bits ? *bits : 0;
 }

@@ -42,15 +42,16 @@ static __always_inline enum llama_reason understand(void *ctx, enum llama_kind k
 	return udp_check_read(ctx, kind, f, p, check) ? REASON_REPLIED : REASON_CHECKSUM_NOT_LINEAR;
 }
 
-static __always_inline void swap_ethernet(struct ethhdr *eth)
+/* swap_ethernet goes by words: struct ethhdr is packed, of which clang makes octets. */
+static __always_inline void swap_ethernet(void *eth)
 {
-	__u32 *w = (void *)eth, dst = w[0];
-	__u16 *h = (void *)eth, dst_end = h[2];
+	__u32 *dst = eth, *src = eth + ETH_ALEN, w = *dst;
+	__u16 *dst_end = eth + 4, *src_end = eth + ETH_ALEN + 4, h = *dst_end;
 
-	w[0] = *(__u32 *)eth->h_source;
-	h[2] = h[5];
-	*(__u32 *)eth->h_source = dst;
-	h[5] = dst_end;
+	*dst = *src;
+	*dst_end = *src_end;
+	*src = w;
+	*src_end = h;
 }
 
 /* DF is set as on the socket reflector's replies: a probe of a size that does
@@ -58,6 +59,7 @@ static __always_inline void swap_ethernet(struct ethhdr *eth)
 static __always_inline bool write_ipv4(const struct frame *f, const struct packet *p, __u8 dscp)
 {
 	struct iphdr *ip = at(f, p->l3, sizeof(*ip));
+	__be16 version_tos = bpf_htons(0x4500 | dscp << 2), ttl_protocol = bpf_htons(255 << 8 | IPPROTO_UDP), *h = (void *)ip;
 	__be32 addr;
 
 	if (!ip)
@@ -65,11 +67,11 @@ static __always_inline bool write_ipv4(const struct frame *f, const struct packe
 	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
-	ip->tos = dscp << 2;
-	ip->ttl = 255;
-	ip->frag_off = IP_DF;
-	ip->check = 0;
-	ip->check = ~ipv4_sum(ip);
+	ip->check = ~fold16((__u64)(__u16)~ip->check + (__u16)~h[0] + version_tos + (__u16)~h[3] + IP_DF +
+			    (__u16)~h[4] + ttl_protocol);
+	h[0] = version_tos;
+	h[3] = IP_DF;
+	h[4] = ttl_protocol;
 	return true;
 }
 
@@ -91,21 +93,20 @@ static __always_inline bool write_ipv6(const struct frame *f, const struct packe
 
 /* write_base writes all but T3, and returns how the sum changes: T3 counts as
  * zeroes. */
-static __always_inline __u64 write_base(__u32 *w, const struct packet *p, const struct wire_clock *clock,
-					const struct llama_session *s, __u32 tx)
+static __always_inline __u64 write_base(__be32 *w, const struct packet *p, const struct wire_clock *clock,
+					struct wire_stamp t2, const struct llama_session *s, __u32 tx)
 {
-	__u32 is[BASE_WORDS] = {};
-	__be64 t2 = wire_time(clock, p->rx_ns);
+	__be32 is[BASE_WORDS] = {};
 	__u64 sum = 0;
 
 	is[0] = s ? bpf_htonl(tx - 1) : w[0];
-	__builtin_memcpy(&is[3], &clock->error_estimate, 2);
-	__builtin_memcpy((void *)&is[3] + 2, (void *)&w[3] + 2, 2);
-	__builtin_memcpy(&is[4], &t2, 8);
+	is[3] = bpf_htonl((__u32)bpf_ntohs(clock->error_estimate) << 16) | (w[3] & bpf_htonl(0xffff));
+	is[4] = t2.sec;
+	is[5] = t2.frac;
 	is[6] = w[0];
 	is[7] = w[1];
 	is[8] = w[2];
-	__builtin_memcpy(&is[9], &w[3], 2);
+	is[9] = w[3] & bpf_htonl(0xffff0000);
 	is[10] = bpf_htonl((__u32)p->ttl << 24);
 #pragma unroll
 	for (int i = 0; i < BASE_WORDS; i++)
@@ -118,13 +119,15 @@ static __always_inline __u64 write_base(__u32 *w, const struct packet *p, const 
 
 /* write_t3 comes last, and the checksum after it: that lies outside T3-T2. */
 static __always_inline enum llama_reason write_t3(void *ctx, enum llama_kind kind, const struct packet *p,
-						  const struct wire_clock *clock, const struct udp_check *check,
-						  struct udphdr *udp, __u32 *w, __u64 sum)
+						  const struct wire_clock *clock, struct wire_moment t2,
+						  const struct udp_check *check, struct udphdr *udp, __be32 *w,
+						  __u64 sum)
 {
-	__be64 t3 = wire_time(clock, bpf_ktime_get_ns());
+	struct wire_stamp t3 = wire_stamp(clock, moment_later(t2, bpf_ktime_get_ns() - p->rx_ns));
 
-	__builtin_memcpy(&w[1], &t3, 8);
-	sum += (t3 & 0xffffffff) + (t3 >> 32); /* in either order */
+	w[1] = t3.sec;
+	w[2] = t3.frac;
+	sum += (__u64)t3.sec + t3.frac;
 	if (kind == KIND_TC)
 		return bpf_l4_csum_replace(ctx, p->l4 + offsetof(struct udphdr, check), 0, fold32(sum),
 					   BPF_F_MARK_MANGLED_0) ?
@@ -158,6 +161,7 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 {
 	struct ethhdr *eth = at(f, 0, sizeof(*eth));
 	struct udphdr *udp = at(f, p->l4, UDP_LEN + BASE_LEN);
+	struct wire_moment t2 = wire_moment(clock, p->rx_ns);
 	__u32 *w = (void *)(udp + 1), rx = 0, tx = 0;
 	__u8 dscp = p->tos >> 2;
 	__be16 port;
@@ -171,7 +175,7 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	}
 	/* From here on the packet is neither request nor reply: nobody may have it
 	 * if something fails, and no reason of the action PASS may be returned. */
-	sum = write_base(w, p, clock, s, tx);
+	sum = write_base(w, p, clock, wire_stamp(clock, t2), s, tx);
 	if (!write_tlvs(ctx, kind, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
 		return REASON_WRITE_FAILED;
 	swap_ethernet(eth);
@@ -180,21 +184,28 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	port = udp->source;
 	udp->source = udp->dest;
 	udp->dest = port;
-	return write_t3(ctx, kind, p, clock, check, udp, w, sum);
+	return write_t3(ctx, kind, p, clock, t2, check, udp, w, sum);
 }
 
-/* guard finds the session, *s, if there is one, and says whether the packet may be
- * answered. That it is for this host need not be asked again of each packet of a
- * session: it costs as much as all the rest. */
+/* guard finds source and session, if there are any, and says whether the packet may
+ * be answered. A peer's source remembers that it is one, which spares a search for
+ * its prefix; the session, that its packets are for this host, which costs as much as
+ * all the rest. */
 static __always_inline enum llama_reason guard(const struct frame *f, struct packet *p, const struct llama_config *c,
-					       struct llama_key *key, struct llama_session **s)
+					       struct llama_key *key, struct llama_source **src,
+					       struct llama_session **s)
 {
+	__u32 bits = VERDICT_ALLOWED | VERDICT_PEER;
 	enum llama_reason r;
-	__u32 bits;
 
 	if (!key_fill(f, p, key))
 		return REASON_TRUNCATED;
-	bits = verdict(p, key);
+	*src = bpf_map_lookup_elem(&llama_source, &key->src);
+	if (!*src || (*src)->gen != p->gen) {
+		bits = verdict(p, key);
+		if (*src && bits == (VERDICT_ALLOWED | VERDICT_PEER))
+			(*src)->gen = p->gen;
+	}
 	p->peer = bits & VERDICT_PEER;
 	if (bits & VERDICT_ALLOWED)
 		*s = session_find(p, key);
@@ -212,14 +223,15 @@ static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind,
 						struct packet *p, const struct llama_config *c,
 						const struct llama_lease *lease, struct llama_key *key)
 {
+	struct llama_source *src = NULL;
 	struct llama_session *s = NULL;
 	struct udp_check check = {};
 	struct wire_clock clock;
-	enum llama_reason r = guard(f, p, c, key, &s);
+	enum llama_reason r = guard(f, p, c, key, &src, &s);
 
 	if (r == REASON_KEYED && s)
 		/* None is made for it: a forged packet must take no one's place. */
-		session_up(f, p, c, key, s);
+		session_up(f, p, c, key, src, s);
 	if (r != REASON_REPLIED)
 		return r;
 	if (s && s->flags & SESSION_UP)
@@ -227,10 +239,10 @@ static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind,
 	else
 		r = understand(ctx, kind, f, p, &check);
 	if (r != REASON_REPLIED) {
-		session_up(f, p, c, key, s);
+		session_up(f, p, c, key, src, s);
 		return r;
 	}
-	r = admit(f, p, c, key, &s);
+	r = admit(f, p, c, key, src, &s);
 	if (r != REASON_REPLIED)
 		return r;
 	clock_read(lease, &clock);

@@ -12,18 +12,24 @@
 
 static __always_inline struct llama_session *session_find(const struct packet *p, struct llama_key *key)
 {
-	if (p->peer)
-		return bpf_map_lookup_elem(&llama_peer, key);
-	return bpf_map_lookup_elem(&llama_guest, key);
+	struct llama_session *s;
+
+	if (p->peer) {
+		s = bpf_map_lookup_elem(&llama_peer, key);
+		apart("peer");
+	} else {
+		s = bpf_map_lookup_elem(&llama_guest, key);
+		apart("guest");
+	}
+	return s;
 }
 
-/* source_get finds or makes the source of a peer's sessions. */
-static __always_inline struct llama_source *source_get(struct llama_addr *addr)
+/* source_make makes the source of a peer's sessions. Those that may have to
+ * authenticate get none. */
+static __always_inline struct llama_source *source_make(const struct packet *p, struct llama_addr *addr)
 {
-	struct llama_source fresh = {}, *src = bpf_map_lookup_elem(&llama_source, addr);
+	struct llama_source fresh = {.gen = p->gen};
 
-	if (src)
-		return src;
 	bpf_map_update_elem(&llama_source, addr, &fresh, BPF_NOEXIST); /* or another CPU has, or it is full */
 	return bpf_map_lookup_elem(&llama_source, addr);
 }
@@ -63,10 +69,12 @@ static __always_inline struct llama_session *session_make(const struct frame *f,
 /* session_up leaves the session to the socket reflector. All that comes later
  * follows: counters must not be kept in two places. */
 static __always_inline void session_up(const struct frame *f, const struct packet *p, const struct llama_config *c,
-				       struct llama_key *key, struct llama_session *s)
+				       struct llama_key *key, struct llama_source *src, struct llama_session *s)
 {
+	if (!s && p->peer && !src)
+		src = source_make(p, &key->src);
 	if (!s)
-		s = session_make(f, p, c, key, p->peer ? source_get(&key->src) : NULL);
+		s = session_make(f, p, c, key, src);
 	if (s) {
 		s->flags |= SESSION_UP;
 		s->seen_ns = p->rx_ns;
@@ -114,13 +122,13 @@ static __always_inline __u64 *crowd_rate(void)
  * tells whether it is to be answered: with *s NULL, without a session. */
 static __always_inline enum llama_reason admit(const struct frame *f, const struct packet *p,
 					       const struct llama_config *c, struct llama_key *key,
-					       struct llama_session **s)
+					       struct llama_source *src, struct llama_session **s)
 {
-	struct llama_source *src = NULL;
 	__u64 *tat_ns;
 
 	if (p->peer) {
-		src = source_get(&key->src);
+		if (!src)
+			src = source_make(p, &key->src);
 		tat_ns = src ? &src->tat_ns : crowd_rate();
 	} else {
 		tat_ns = guest_rate(&key->src);

@@ -162,8 +162,8 @@ struct llama_key {
 	struct llama_addr dst;
 	__be16 sport;
 	__be16 dport;
-	__be16 ssid;
 	__u16 pad;
+	__be16 ssid;
 	__u32 ifindex; /* of link-local sources, else 0 */
 };
 
@@ -184,7 +184,7 @@ struct llama_session {
 struct llama_source {
 	__u64 tat_ns; /* theoretical arrival time, CLOCK_MONOTONIC */
 	__u32 sessions;
-	__u32 pad;
+	__u32 gen; /* of the configuration by which it is a peer, and has no key */
 };
 
 struct llama_gsource {

@@ -29,13 +29,45 @@ static __always_inline void clock_read(const struct llama_lease *lease, struct w
 	opaque(c->offset_ns); /* read once */
 }
 
-static __always_inline __be64 wire_time(const struct wire_clock *c, __u64 mono_ns)
-{
-	__u64 ns = mono_ns + c->offset_ns;
-	__u64 sec = ns / SECOND;
-	__u64 frac = ns - sec * SECOND;
+/* A moment on that scale. */
+struct wire_moment {
+	__u64 sec;
+	__u64 ns; /* less than a second */
+};
 
-	if (!c->ptp)
-		frac = ((frac << 32) + SECOND / 2) / SECOND;
-	return bpf_cpu_to_be64(sec << 32 | frac);
+static __always_inline struct wire_moment wire_moment(const struct wire_clock *c, __u64 mono_ns)
+{
+	struct wire_moment m = {.ns = mono_ns + c->offset_ns};
+
+	m.sec = m.ns / SECOND;
+	m.ns -= m.sec * SECOND;
+	return m;
+}
+
+/* moment_later spares the division, which costs as much as a search in a map. */
+static __always_inline struct wire_moment moment_later(struct wire_moment m, __u64 ns)
+{
+	m.ns += ns;
+	if (m.ns >= SECOND) {
+		opaque(m.ns); /* or clang divides first and asks after */
+		m.sec += m.ns / SECOND;
+		m.ns %= SECOND;
+	}
+	return m;
+}
+
+/* 2^63 / SECOND, rounded: less than 2^30 ns times that fits 64 bits, and the fraction
+ * differs from that of a division by one unit (0.2 ns) at most. */
+#define NTP_UNITS 9223372037ULL
+
+/* A timestamp as it lies in the packet. */
+struct wire_stamp {
+	__be32 sec, frac;
+};
+
+static __always_inline struct wire_stamp wire_stamp(const struct wire_clock *c, struct wire_moment m)
+{
+	__u64 frac = c->ptp ? m.ns : (m.ns * NTP_UNITS + (1ULL << 30)) >> 31;
+
+	return (struct wire_stamp){bpf_htonl(m.sec), bpf_htonl(frac)};
 }

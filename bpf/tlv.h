@@ -126,10 +126,7 @@ static __always_inline __u64 word_write(__be32 *at, __be32 is)
 
 static __always_inline __u64 flags_write(struct tlv *t, __u8 flags)
 {
-	__u32 was = *(__u32 *)t;
-
-	t->flags = flags;
-	return sum_replace(0, was, *(__u32 *)t);
+	return word_write((__be32 *)t, (*(__be32 *)t & bpf_htonl(0xffffff)) | bpf_htonl((__u32)flags << 24));
 }
 
 /* tlv_write answers one TLV, and tells how the sum of its words changes.

@@ -87,8 +87,8 @@ type bpfLlamaKey struct {
 	Dst     bpfLlamaAddr
 	Sport   uint16
 	Dport   uint16
-	Ssid    uint16
 	Pad     uint16
+	Ssid    uint16
 	Ifindex uint32
 }
 
@@ -180,7 +180,7 @@ type bpfLlamaSource struct {
 	_        structs.HostLayout
 	TatNs    uint64
 	Sessions uint32
-	Pad      uint32
+	Gen      uint32
 }
 
 // Names of all BPF objects in the ELF.

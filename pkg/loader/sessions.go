@@ -58,7 +58,7 @@ func (o *object) ageSessions(now int64) error {
 	var changes []change
 	err = batches(o.LlamaSource, func(a *bpfLlamaAddr, s *bpfLlamaSource) {
 		if n := live[*a]; *a != crowd && (n != s.Sessions || n == 0 && idle(s.TatNs)) {
-			changes = append(changes, change{*a, bpfLlamaSource{TatNs: s.TatNs, Sessions: n}})
+			changes = append(changes, change{*a, bpfLlamaSource{TatNs: s.TatNs, Sessions: n, Gen: s.Gen}})
 		}
 	})
 	if err != nil {
