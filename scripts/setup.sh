@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Installs through apt what is missing for the purpose named (test), and nothing if nothing is missing.
+# Installs through apt what is missing for the purpose named (test, vm), and nothing if nothing is missing.
 # Without the right to install it says what to install, and goes on: what cannot run then is skipped by name,
 # or fails where LLAMA_TEST_NOSKIP is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=$PWD/bin/tools
-export PATH=$tools:$PATH
+export PATH=$tools:$PATH:/usr/sbin:/sbin
 
 has() { command -v "$1" >/dev/null 2>&1; }
+
+needs_go() {
+	has go || { echo "setup: needs Go $(awk '/^go /{print $2}' go.mod) or newer, see https://go.dev/dl" >&2; exit 2; }
+}
 
 root=()
 packages=()   # to install
@@ -20,16 +24,31 @@ need() { # program package
 
 case ${1:-} in
 test)
-	has go || { echo "setup: needs Go $(awk '/^go /{print $2}' go.mod) or newer, see https://go.dev/dl" >&2; exit 2; }
+	needs_go
 	need gcc gcc                                   # the race detector
 	[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 	need ip iproute2                               # ip and tc: what tests do to a host of the lab
 	need nft nftables                              # a host's own firewall
 	need nsenter util-linux                        # the lab starts processes in its namespaces
+	need busybox busybox-static                    # reads the archives that guests boot from
+	need depmod kmod                               # what modules need each other, as guests are told
 	has influxd || unpack+=(influxdb)              # the sink's test against a real server
 	;;
+vm)
+	needs_go
+	need qemu-system-x86_64 qemu-system-x86        # the machine
+	need busybox busybox-static                    # what a guest has for all other programs
+	need depmod kmod                               # what modules need each other
+	need xz xz-utils                               # modules are compressed
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+	need ip iproute2                               # programs for tests and engineers, copied into guests
+	need nft nftables
+	need nsenter util-linux
+	need ethtool ethtool
+	need bpftool bpftool
+	;;
 *)
-	echo "usage: scripts/setup.sh test" >&2
+	echo "usage: scripts/setup.sh test|vm" >&2
 	exit 2
 	;;
 esac
@@ -39,7 +58,7 @@ all=("${packages[@]}" "${unpack[@]}")
 [ ${#all[@]} -gt 0 ] || exit 0
 
 missing() {
-	echo "setup: $1; for all tests: apt-get install ${all[*]}" >&2
+	echo "setup: $1; for everything: apt-get install ${all[*]}" >&2
 	exit 0
 }
 

@@ -65,6 +65,14 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if err := checkPrograms("go", "apt-get", "dpkg-deb", "depmod", "xz", "ldd", "busybox", "qemu-system-x86_64"); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(logFolder, 0o755); err != nil {
+		return fmt.Errorf("make log folder: %w", err)
+	}
+	unlock, err := lock(filepath.Join(logFolder, "lock"), false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	s, err := openStore(log)
 	if err != nil {
 		return err
@@ -80,9 +88,6 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(b.lacking) > 0 {
 		fmt.Fprintln(log, "vm-test: programs that are not on this machine, nor in guests:", strings.Join(b.lacking, ", "))
 	}
-	if err := os.MkdirAll(logFolder, 0o755); err != nil {
-		return fmt.Errorf("make log folder: %w", err)
-	}
 	return runAll(ctx, out, s, b, found, guest{logs: logFolder, timeout: timeout, cpus: cpus})
 }
 
@@ -92,12 +97,9 @@ func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kerne
 	var errs []error
 	var group errgroup.Group
 	group.SetLimit(guestsAtOnce)
-	fetching := make(chan struct{}, 1) // apt locks its folders
 	for _, k := range found {
 		group.Go(func() error {
-			fetching <- struct{}{}
 			dir, err := s.fetch(ctx, &k)
-			<-fetching
 			var v *verdict
 			g := like
 			g.kernel = k
