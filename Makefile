@@ -19,6 +19,7 @@ GOLANGCI_VERSION    := v2.15.0
 # What is tested, and added to each run of `go test`: make test PKGS=./pkg/sink TESTFLAGS='-v -run Golden'
 PKGS      ?= ./...
 TESTFLAGS ?=
+VMTESTFLAGS ?=
 FUZZTIME  ?= 20s
 
 # These measure in namespaces, where the race detector would be what is measured.
@@ -43,6 +44,11 @@ test: ## set up what tests need, vet, run all tests (root: namespaces too), then
 		[ -z "$${LLAMA_TEST_NOSKIP:-}" ]; exit; fi; \
 	echo "$(GO) test -race" $$racy; $(GO) test -race -p 1 -count=1 -timeout 8m $(TESTFLAGS) $$racy
 
+.PHONY: test-vm
+test-vm: ## the same tests on Debian's kernels, emulated, a line each (KERNEL=6.1 for one; docs/vm-test.md)
+	./scripts/setup.sh vm
+	PKGS='$(PKGS)' VMTESTFLAGS='$(VMTESTFLAGS)' $(GO) run ./scripts/vm-test
+
 .PHONY: demo
 demo: build ## three hosts in namespaces, a fault in the fabric, and how it shows (20 s; DEMO=forever)
 	$(GO) run ./scripts/demo
@@ -56,6 +62,7 @@ lint: $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) $(TOOLS)/golangci-lint-$(GOLAN
 	@unformatted="$$(gofmt -l cmd internal pkg scripts)"; \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags vm ./pkg/... ./internal/...
 	$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
 	$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
 

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Installs through apt what is missing for the purpose named (test, generate), and nothing if nothing is missing.
+# Installs through apt what is missing for the purpose named (test, generate, vm), and nothing if nothing is missing.
 # Without the right to install it says what to install, and goes on: what cannot run then is skipped by name,
 # or fails where LLAMA_TEST_NOSKIP is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=$PWD/bin/tools
-export PATH=$tools:$PATH
+export PATH=$tools:$PATH:/usr/sbin:/sbin
 
 has() { command -v "$1" >/dev/null 2>&1; }
+
+needs_go() {
+	has go || { echo "setup: needs Go $(awk '/^go /{print $2}' go.mod) or newer, see https://go.dev/dl" >&2; exit 2; }
+}
 
 root=()
 packages=()   # to install
@@ -20,7 +24,7 @@ need() { # program package
 
 case ${1:-} in
 test)
-	has go || { echo "setup: needs Go $(awk '/^go /{print $2}' go.mod) or newer, see https://go.dev/dl" >&2; exit 2; }
+	needs_go
 	need gcc gcc                                   # the race detector
 	[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 	need ip iproute2                               # ip and tc: what tests do to a host of the lab
@@ -28,6 +32,8 @@ test)
 	need ethtool ethtool                           # a host's offloads
 	need bpftool bpftool                           # what is pinned, as users look at it
 	need nsenter util-linux                        # the lab starts processes in its namespaces
+	need busybox busybox-static                    # reads the archives that guests boot from
+	need depmod kmod                               # what modules need each other, as guests are told
 	has influxd || unpack+=(influxdb)              # the sink's test against a real server
 	;;
 generate)
@@ -38,8 +44,21 @@ generate)
 	[ -e /usr/include/linux/bpf.h ] || packages+=(linux-libc-dev)
 	[ -e /usr/include/bpf/bpf_helpers.h ] || packages+=(libbpf-dev)
 	;;
+vm)
+	needs_go
+	need qemu-system-x86_64 qemu-system-x86        # the machine
+	need busybox busybox-static                    # what a guest has for all other programs
+	need depmod kmod                               # what modules need each other
+	need xz xz-utils                               # modules are compressed
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+	need ip iproute2                               # programs for tests and engineers, copied into guests
+	need nft nftables
+	need nsenter util-linux
+	need ethtool ethtool
+	need bpftool bpftool
+	;;
 *)
-	echo "usage: scripts/setup.sh test|generate" >&2
+	echo "usage: scripts/setup.sh test|generate|vm" >&2
 	exit 2
 	;;
 esac

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +50,10 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read VMTIMEOUT: %w", err)
 	}
+	cpus, err := strconv.Atoi(cmp.Or(os.Getenv("VMCPUS"), "0"))
+	if err != nil {
+		return fmt.Errorf("read VMCPUS: %w", err)
+	}
 	packages, err := chosenPackages(log)
 	if err != nil {
 		return err
@@ -60,6 +65,14 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if err := checkPrograms("go", "apt-get", "dpkg-deb", "depmod", "xz", "ldd", "busybox", "qemu-system-x86_64"); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(logFolder, 0o755); err != nil {
+		return fmt.Errorf("make log folder: %w", err)
+	}
+	unlock, err := lock(filepath.Join(logFolder, "lock"), false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	s, err := openStore(log)
 	if err != nil {
 		return err
@@ -75,26 +88,21 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(b.lacking) > 0 {
 		fmt.Fprintln(log, "vm-test: programs that are not on this machine, nor in guests:", strings.Join(b.lacking, ", "))
 	}
-	if err := os.MkdirAll(logFolder, 0o755); err != nil {
-		return fmt.Errorf("make log folder: %w", err)
-	}
-	return runAll(ctx, out, s, b, found, timeout)
+	return runAll(ctx, out, s, b, found, guest{logs: logFolder, timeout: timeout, cpus: cpus})
 }
 
 // runAll runs a guest a kernel, and reports each when it ends. One that fails does not keep the others from running.
-func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kernel, timeout time.Duration) error {
+func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kernel, like guest) error {
 	var mu sync.Mutex // protects out and errs
 	var errs []error
 	var group errgroup.Group
 	group.SetLimit(guestsAtOnce)
-	fetching := make(chan struct{}, 1) // apt locks its folders
 	for _, k := range found {
 		group.Go(func() error {
-			fetching <- struct{}{}
 			dir, err := s.fetch(ctx, &k)
-			<-fetching
 			var v *verdict
-			g := &guest{kernel: k, logs: logFolder, timeout: timeout}
+			g := like
+			g.kernel = k
 			if err == nil {
 				v, err = g.run(ctx, b, dir)
 			}
@@ -105,7 +113,7 @@ func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kerne
 				fmt.Fprintf(out, "FAIL %-34s %v\n", k.release, err)
 				errs = append(errs, err)
 			default:
-				report(out, g, v)
+				report(out, &g, v)
 				if !v.ok() {
 					errs = append(errs, errFailed)
 				}

@@ -90,7 +90,7 @@ func (t *tested) run(byHand []string) wire.Run {
 // build compiles a package's tests, static, with those that are only for guests (build tag vm). It returns the binary.
 func (t *tested) build(ctx context.Context, into string) (string, error) {
 	out := filepath.Join(into, strings.ReplaceAll(t.path, "/", ".")+".test")
-	if err := goBuild(ctx, "test", "-c", "-tags", "vm", "-ldflags=-s -w", "-o", out, "./"+t.path); err != nil {
+	if err := goBuild(ctx, "test", "-c", "-tags", "vm", "-trimpath", "-ldflags=-s -w", "-o", out, "./"+t.path); err != nil {
 		return "", fmt.Errorf("build tests of %s: %w", t.path, err)
 	}
 	if _, err := os.Stat(out); err != nil {

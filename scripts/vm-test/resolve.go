@@ -21,7 +21,7 @@ type kernel struct {
 }
 
 // kernelPackage is every package that may hold files of a kernel. Packages that still have to be signed are left out.
-var kernelPackage = regexp.MustCompile(`^linux-(image|binary|modules)-([0-9]+\.[0-9]+[^ ]*-` + flavour + `)$`)
+var kernelPackage = regexp.MustCompile(`^linux-(image|base|binary|modules)-([0-9]+\.[0-9]+[^ ]*-` + flavour + `)$`)
 
 // A stanza is what is used of a package's entry in the lists.
 type stanza struct{ name, version, depends string }
@@ -83,11 +83,15 @@ func kernels(all []stanza) (found []kernel) {
 	return found
 }
 
-// appendComplete: from 6.19 on the image package only depends on those that hold the files.
+// appendComplete: from 6.19 on the image package only depends on those that hold the files. The base package has what is
+// said of the modules, where there is one.
 func appendComplete(found []kernel, release string, image stanza, get func(role string) (stanza, bool)) []kernel {
 	k := kernel{release: release, version: image.version}
+	if base, ok := get("base"); ok {
+		k.packages = append(k.packages, base.name)
+	}
 	if !strings.Contains(image.depends, "linux-modules-"+release) {
-		k.packages = []string{image.name}
+		k.packages = append(k.packages, image.name)
 		return append(found, k)
 	}
 	binary, ok1 := get("binary")
@@ -95,7 +99,7 @@ func appendComplete(found []kernel, release string, image stanza, get func(role 
 	if !ok1 || !ok2 {
 		return found
 	}
-	k.packages = []string{binary.name, modules.name}
+	k.packages = append(k.packages, binary.name, modules.name)
 	return append(found, k)
 }
 

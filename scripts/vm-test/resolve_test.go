@@ -43,6 +43,8 @@ func TestNewestOfALineIsFound(t *testing.T) {
 		{"linux-binary-6.19.14+deb13-cloud-amd64", "6.19.14-1~bpo13+1", lists},
 		{"linux-image-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1", "linux-modules-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1)"},
 		{"linux-binary-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1", lists},
+		{"linux-base-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1", lists},
+		{"linux-base-6.18.15+deb13-cloud-amd64", "6.18.14-1", lists},
 		{"linux-modules-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1", lists},
 	} {
 		text += show(s[0], s[1], s[2])
@@ -58,7 +60,10 @@ func TestNewestOfALineIsFound(t *testing.T) {
 	}
 	k, err := newestOf(found, "7")
 	require.NoError(t, err)
-	require.Equal(t, []string{"linux-binary-7.3.4+deb13-cloud-amd64", "linux-modules-7.3.4+deb13-cloud-amd64"}, k.packages)
+	require.Equal(t, []string{"linux-base-7.3.4+deb13-cloud-amd64", "linux-binary-7.3.4+deb13-cloud-amd64", "linux-modules-7.3.4+deb13-cloud-amd64"}, k.packages)
+	k, err = newestOf(found, "6.18")
+	require.NoError(t, err)
+	require.Equal(t, []string{"linux-image-6.18.15+deb13-cloud-amd64"}, k.packages, "a base of another version is not its own")
 	_, err = newestOf(found, "6.19")
 	require.ErrorContains(t, err, "6.19")
 	_, err = newestOf(found, "8")

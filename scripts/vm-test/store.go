@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,11 @@ func openStore(log io.Writer) (*store, error) {
 
 // resolve finds the newest kernel of each line.
 func (s *store) resolve(ctx context.Context, lines []string) (found []kernel, err error) {
+	unlock, err := lock(filepath.Join(s.dir, "lock"), true)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := s.apt.update(ctx, false); err != nil {
 		return nil, err
 	}
@@ -51,6 +57,11 @@ func (s *store) resolve(ctx context.Context, lines []string) (found []kernel, er
 // fetch returns the folder of a kernel, downloaded if need be. Mirrors drop packages that were replaced: then the lists
 // are renewed, and the kernel may be a newer one.
 func (s *store) fetch(ctx context.Context, k *kernel) (dir string, err error) {
+	unlock, err := lock(filepath.Join(s.dir, "lock"), true)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	if dir, ok := s.have(k); ok {
 		return dir, nil
 	}
@@ -117,34 +128,42 @@ func (s *store) get(ctx context.Context, k *kernel) (err error) {
 	return os.Rename(whole, s.folder(k))
 }
 
-// arrange picks what is used. From 7.3 on the kernel lies beside its modules, and all of it under usr.
+// arrange picks what is used, in one place: from 7.3 on the kernel lies beside its modules, and all of it under usr.
 func arrange(ctx context.Context, root, whole, release string) error {
 	modules := filepath.Join("lib/modules", release)
-	if err := os.MkdirAll(filepath.Join(whole, "lib/modules"), 0o755); err != nil {
+	to := filepath.Join(whole, modules)
+	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	if err := renameFirst(filepath.Join(whole, modules), filepath.Join(root, modules), filepath.Join(root, "usr", modules)); err != nil {
-		return err
+	for _, from := range []string{filepath.Join(root, modules), filepath.Join(root, "usr", modules)} {
+		if err := moveAll(from, to); err != nil {
+			return err
+		}
 	}
-	err := renameFirst(filepath.Join(whole, "vmlinuz"), filepath.Join(root, "boot/vmlinuz-"+release), filepath.Join(whole, modules, "vmlinuz"))
-	if err != nil {
+	vmlinuz := filepath.Join(whole, "vmlinuz")
+	if err := os.Rename(filepath.Join(to, "vmlinuz"), vmlinuz); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(filepath.Join(root, "boot/vmlinuz-"+release), vmlinuz); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	// The packages have no modules.dep: it is made where they are installed.
 	if out, err := exec.CommandContext(ctx, "depmod", "-b", whole, release).CombinedOutput(); err != nil {
 		return fmt.Errorf("depmod: %w: %s", err, out)
 	}
-	return nil
+	_, err := readModules(to)
+	return err
 }
 
-func renameFirst(to string, from ...string) error {
-	var errs []error
-	for _, f := range from {
-		err := os.Rename(f, to)
-		if err == nil {
-			return nil
-		}
-		errs = append(errs, err)
+// moveAll moves what a folder holds; there may be none.
+func moveAll(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return errors.Join(errs...)
+	for _, e := range entries {
+		err = errors.Join(err, os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
+	}
+	return err
 }
