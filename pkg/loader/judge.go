@@ -100,7 +100,8 @@ func (d *Datapath) against(s *site) string {
 	return ""
 }
 
-// transmitted is what the driver says of frames that did not leave, and the program of its answers.
+// transmitted is what the driver, or the kernel in its stead, says of frames that did not leave, and the program of its
+// answers.
 func (d *Datapath) transmitted(s *site) (failures, answered uint64) {
 	if s.Step != StepNative {
 		return 0, 0
@@ -109,11 +110,15 @@ func (d *Datapath) transmitted(s *site) (failures, answered uint64) {
 	if err != nil {
 		return s.failures, s.answered // nothing is known now
 	}
+	raised, err := d.object.exceptionsAt(s.Interface.Index, d.options.Log)
+	if err != nil {
+		return s.failures, s.answered
+	}
 	c, err := d.object.interfaceCounters(s.Interface.Index)
 	if err != nil {
 		return s.failures, s.answered
 	}
-	return sum(stats), c.Answered
+	return max(sum(stats), raised), c.Answered // some drivers count what the kernel counts too
 }
 
 // leaveStep takes the next step down. In a mode that names a step there is none:

@@ -26,6 +26,9 @@ type object struct {
 	bpfPrograms
 	bpfMaps
 
+	exceptionsOnce sync.Once
+	exceptions     *exceptions // nil: not to be had
+
 	mu     sync.Mutex // protects the fields below, which several callers write parts of
 	lease  bpfLlamaLease
 	config bpfLlamaConfig
@@ -95,7 +98,11 @@ func (o *object) program(k programKind) *ebpf.Program {
 
 // Close closes the descriptors. What is pinned stays, and goes on.
 func (o *object) Close() error {
-	return errors.Join(o.bpfPrograms.Close(), o.bpfMaps.Close())
+	errs := []error{o.bpfPrograms.Close(), o.bpfMaps.Close()}
+	if o.exceptions != nil {
+		errs = append(errs, o.exceptions.close())
+	}
+	return errors.Join(errs...)
 }
 
 // explain adds to an error of the kernel what can be done about it. What the

@@ -1,0 +1,51 @@
+//go:build linux
+
+package loader
+
+import (
+	"os"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A frame that the program gives up is one, whatever the driver's statistics say. What other programs do, and what
+// came before, does not count.
+func TestExceptions(t *testing.T) {
+	h := newHost(t)
+	mountTracefs(t)
+	ifc, other := h.veth("eth0", 1500), h.veth("eth1", 1500)
+	const aborted = 0
+	ours, foreign := h.xdp("llama_xdp", aborted), h.xdp("foreign", aborted)
+	_ = h.attach(ifc, ModeNative, programs{native: ours, generic: ours, tc: h.tc("llama_tc", tcShot)}, attachOptions{pin: h.pin})
+	_ = h.attach(other, ModeNative, programs{native: foreign, generic: foreign, tc: h.tc("llama_tc", tcShot)}, attachOptions{pin: h.pin})
+	x, err := openExceptions()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, x.close()) })
+	count := func(p *ebpf.Program, ifc Interface) uint64 {
+		n, err := x.count(p, ifc.Index)
+		require.NoError(t, err)
+		return n
+	}
+	h.send(ifc, 3)
+	h.eventually(func() bool { return ours.count() == 3 }, "frames before anyone asked")
+	require.Zero(t, count(ours.Program, ifc))
+	require.Zero(t, count(ours.Program, other))
+	h.send(ifc, 5)
+	h.send(other, 7)
+	h.eventually(func() bool { return ours.count() == 8 && foreign.count() == 7 }, "frames")
+	h.eventually(func() bool { return count(ours.Program, ifc) == 5 }, "exceptions")
+	require.Zero(t, count(ours.Program, other), "another program's")
+}
+
+// mountTracefs needs a mount namespace of the test's own.
+func mountTracefs(t *testing.T) {
+	t.Helper()
+	const dir = "/sys/kernel/tracing"
+	_, err := os.Stat(dir)
+	needs(t, "tracefs", err == nil)
+	require.NoError(t, unix.Mount("tracefs", dir, "tracefs", 0, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+}
