@@ -31,11 +31,15 @@ func NewStepWatch() (*StepWatch, error) {
 	return &StepWatch{poll: p}, nil
 }
 
-// armCancel sets the timer to a time that never comes.
+// armCancel sets the timer to a time that never comes. That it was cancelled at
+// once does not matter: then Wait tells of it, or just has.
 func armCancel(fd uintptr) unix.Errno {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(math.MaxInt64)}
 	flags := uintptr(unix.TFD_TIMER_ABSTIME | unix.TFD_TIMER_CANCEL_ON_SET)
 	_, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, flags, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	if errno == unix.ECANCELED {
+		return 0
+	}
 	return errno
 }
 
