@@ -22,6 +22,13 @@ const programPrefix = "llama_"
 // when it goes, it does here too.
 func detachAll(pin string) ([]string, error) {
 	f := pinFolder(pin)
+	held, err := f.lock()
+	switch {
+	case errors.Is(err, ErrPinsHeld):
+		return nil, fmt.Errorf("an agent runs, which would put it back: stop it first: %w", err)
+	case err == nil:
+		defer held.Close()
+	}
 	var removed []string
 	var errs []error
 	for _, part := range []func() ([]string, error){f.detachLinks, detachUnpinned, f.detachFilters, f.removePins} {

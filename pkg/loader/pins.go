@@ -67,9 +67,23 @@ func (f pinFolder) prepare() error {
 // hold keeps a second agent out of the folder for as long as the file is open: it would adopt our links, and each
 // would undo what the other does.
 func (f pinFolder) hold() (*os.File, error) {
-	if err := f.prepare(); err != nil {
-		return nil, err
+	for {
+		if err := f.prepare(); err != nil {
+			return nil, err
+		}
+		dir, err := f.lock()
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue // who held it has just removed it
+		case err != nil:
+			return nil, err
+		}
+		return dir, nil
 	}
+}
+
+// lock locks the folder, or says that there is none or that another agent has it.
+func (f pinFolder) lock() (*os.File, error) {
 	dir, err := os.Open(string(f))
 	if err != nil {
 		return nil, fmt.Errorf("open pin folder: %w: %w", err, ErrPinFolder)
@@ -78,10 +92,26 @@ func (f pinFolder) hold() (*os.File, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = ErrPinsHeld
 	}
+	if err == nil {
+		err = isAt(dir, string(f))
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock pin folder %s: %w", f, err), dir.Close())
 	}
 	return dir, nil
+}
+
+// isAt is os.ErrNotExist if the open file is no longer the one of that name.
+func isAt(file *os.File, path string) error {
+	have, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Stat(path)
+	if err == nil && !os.SameFile(have, now) {
+		err = os.ErrNotExist
+	}
+	return err
 }
 
 // names lists the files of the folder that begin with the prefix.
