@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -37,19 +38,37 @@ func (r *DryRun) Judge(ifname string) ([]Judgement, error) {
 		return []Judgement{{Step: StepNative, Why: why}, {Step: StepTC, Why: why}, {Step: StepGeneric, Why: why}, {Step: StepSocket, Works: true}}, nil
 	}
 	a := &attachment{Interface: ifc, Mode: ModeAuto, options: attachOptions{resetLink: r.ResetLink}, driver: driverOf(ifc)}
+	x, err := readXDP(ifc.Index)
+	if err != nil {
+		return nil, err
+	}
+	running := x.ours()
 	var out []Judgement
 	for _, s := range []Step{StepNative, StepTC, StepGeneric} {
 		j := Judgement{Step: s, LinkEffect: a.effectOf(s)}
 		if err := r.proofs[s]; err != nil {
 			j.Why = err.Error()
-		} else if err := a.admit(s, nil); err != nil {
-			j.Why = err.Error()
-		} else {
+		} else if err := a.admit(s, nil); running == s || err == nil {
 			j.Works = true
+		} else if running != 0 && errors.Is(err, ErrForeign) {
+			j.Why = fmt.Sprintf("the agent's own program is there, on step %s", running)
+		} else {
+			j.Why = err.Error()
 		}
 		out = append(out, j)
 	}
 	return append(out, Judgement{Step: StepSocket, Works: true, LinkEffect: effectNone.String()}), nil
+}
+
+// ours is the step that a program of ours is on, an agent's that runs or ran; 0 if
+// there is none.
+func (x xdpPrograms) ours() Step {
+	for _, s := range []Step{StepNative, StepGeneric} {
+		if id := x.at(s); id != 0 && isOurs(id) {
+			return s
+		}
+	}
+	return 0
 }
 
 func (a *attachment) effectOf(s Step) string {
