@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropOthers unpins the maps in dir which are of another shape than spec has
+// dropOtherShapes unpins the maps in dir which are of another shape than spec has
 // them: those of another version of the agent. What holds them, such as a
 // program that is still attached, keeps them until it is replaced.
-func dropOthers(dir string, spec *ebpf.CollectionSpec, log *slog.Logger) error {
+func dropOtherShapes(dir string, spec *ebpf.CollectionSpec, log *slog.Logger) error {
 	for name, ms := range spec.Maps {
 		if ms.Pinning != ebpf.PinByName {
 			continue

@@ -33,20 +33,25 @@ type Options struct {
 }
 
 // A Datapath is the reflector in the kernel, on some interfaces of the network
-// namespace in which it was started. Its methods are safe for concurrent use.
+// namespace in which it was started. Its methods are safe for concurrent use, but
+// that Close comes after the end of Run.
 type Datapath struct {
 	options  Options
 	object   *object
 	folder   *os.File // locked: no other agent uses the pins
 	follower *follower
 	woken    chan struct{} // something happened to an interface
+	notices  notices
 
-	mu      sync.Mutex // protects the fields below
-	policy  Policy
-	targets []netip.Addr
-	sites   map[int]*site     // by interface index
-	told    map[string]string // what was logged last of what cannot be had, by interface
+	// Owned by Start, then by keep, then by Close: to attach can take its time.
+	sites   map[int]*site // by interface index
 	answers history
+	swept   bool // nothing of an earlier process is left elsewhere
+
+	mu      sync.Mutex // protects the fields below and the end of the object; never held for long
+	targets []netip.Addr
+	old     bool // the policy that the programs have does not hold any more
+	shown   []InterfaceState
 }
 
 // Start loads the programs, adopts what an earlier process left in the pin
@@ -54,8 +59,7 @@ type Datapath struct {
 // step, an interface on which it cannot be had is an error.
 func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	d := &Datapath{
-		options: o, policy: o.Policy, targets: o.Targets,
-		sites: map[int]*site{}, told: map[string]string{}, woken: make(chan struct{}, 1),
+		options: o, targets: o.Targets, sites: map[int]*site{}, woken: make(chan struct{}, 1), notices: notices{log: o.Log},
 	}
 	defer func() {
 		if err != nil {
@@ -78,23 +82,30 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if err = d.reconcile(ctx); err != nil && o.Mode != ModeAuto {
 		return nil, err
 	}
+	d.notices.tell("follow interfaces", err)
 	return d, nil
 }
 
-// Update replaces the policy and the targets; sessions go on.
+// Update replaces the policy and the targets; sessions go on. If the policy cannot
+// be had in the kernel, the programs pass everything until one can.
 func (d *Datapath) Update(p Policy, targets []netip.Addr) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.object.setPolicy(&p); err != nil {
-		return err
-	}
-	d.policy, d.targets = p, targets
+	err := d.object.setPolicy(&p)
+	d.old, d.targets = err != nil, targets
+	d.mu.Unlock()
 	d.wake()
+	if err = errors.Join(err, d.renew()); err != nil {
+		return fmt.Errorf("update kernel datapath: %w", err)
+	}
 	return nil
 }
 
 // Counters says how all packets ended that the programs have seen.
-func (d *Datapath) Counters() (Counters, error) { return d.object.counters() }
+func (d *Datapath) Counters() (Counters, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.object.counters()
+}
 
 // InterfaceState is what was reached on one interface.
 type InterfaceState struct {
@@ -103,59 +114,80 @@ type InterfaceState struct {
 	Flavor   string // xdp-link, tcx or clsact; empty where the sockets do it
 	Reasons  []StepReason
 	Counters InterfaceCounters
+
+	index int
 }
 
 // Interfaces lists the interfaces, those too that are left to the sockets.
 func (d *Datapath) Interfaces() []InterfaceState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := make([]InterfaceState, 0, len(d.sites))
-	for _, p := range d.sorted() {
-		s := InterfaceState{Name: p.Interface.Name, Step: p.Step, Flavor: p.Flavor, Reasons: slices.Clone(p.Reasons)}
-		s.Counters, _ = d.object.interfaceCounters(p.Interface.Index) // an error if the interface has just gone
-		out = append(out, s)
+	out := slices.Clone(d.shown)
+	for i := range out {
+		out[i].Counters, _ = d.object.interfaceCounters(out[i].index) // an error if the interface has just gone
 	}
 	return out
+}
+
+// show is what Interfaces says from now on.
+func (d *Datapath) show() {
+	var now []InterfaceState
+	for _, s := range d.sorted() {
+		now = append(now, InterfaceState{
+			Name: s.Interface.Name, Step: s.Step, Flavor: s.Flavor, Reasons: slices.Clone(s.Reasons), index: s.Interface.Index,
+		})
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shown = now
 }
 
 // Close ends the datapath. Programs go where that disturbs nothing. Where it would
 // take the link down they stay and pass everything, until the next start arms
 // them again.
 func (d *Datapath) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var errs []error
-	left := false
 	if d.object != nil {
 		errs = append(errs, d.object.setLease(0))
 	}
-	for _, p := range d.sorted() {
-		if what, yes := p.disturbs(); yes {
-			d.options.Log.Info("programs stay on the interface and pass everything", "interface", p.Interface.Name, "detaching", what)
-			errs = append(errs, p.leave())
-			left = true
+	for _, s := range d.sorted() {
+		if what, yes := s.disturbs(); yes {
+			d.options.Log.Info("programs stay on the interface and pass everything", "interface", s.Interface.Name, "detaching", what)
+			errs = append(errs, s.leave())
 			continue
 		}
-		errs = append(errs, p.detach())
+		errs = append(errs, s.detach())
 	}
 	clear(d.sites)
+	d.show()
 	if d.follower != nil {
 		d.follower.close()
 	}
+	errs = append(errs, d.release())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("end kernel datapath: %w", err)
+	}
+	return nil
+}
+
+// release gives back the maps and the folder. The pins go too, unless a program
+// hangs on one: without its pin it would come off its interface.
+func (d *Datapath) release() error {
+	var errs []error
 	if d.object != nil {
+		d.mu.Lock()
 		errs = append(errs, d.object.Close())
+		d.mu.Unlock()
 	}
 	if d.folder != nil {
-		if !left {
+		left, err := pinFolder(d.options.Pin).links()
+		if errs = append(errs, err, leaveAll(left)); err == nil && len(left) == 0 {
 			_, err := pinFolder(d.options.Pin).removePins()
 			errs = append(errs, err)
 		}
 		errs = append(errs, d.folder.Close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("end kernel datapath: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Detach takes everything of ours off this host: programs, links, filters, maps.

@@ -24,8 +24,12 @@ type history struct {
 	counts []uint64 // the newest last
 }
 
+// add begins anew where the count does, as that of another collector.
 func (h *history) add(n uint64) {
-	if len(h.counts) > int(trialTime/renewEvery) {
+	if last := len(h.counts) - 1; last >= 0 && n < h.counts[last] {
+		h.counts = nil
+	}
+	if len(h.counts) > int(trialTime/judgeEvery) {
 		h.counts = h.counts[:copy(h.counts, h.counts[1:])]
 	}
 	h.counts = append(h.counts, n)
@@ -56,8 +60,6 @@ func (d *Datapath) begin(s *site, before uint64) {
 
 // judge holds each step to the evidence against it.
 func (d *Datapath) judge(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.options.Answers != nil {
 		d.answers.add(d.options.Answers())
 	}
@@ -127,6 +129,7 @@ func (d *Datapath) leaveStep(ctx context.Context, s *site, why string) error {
 	from := s.Step
 	s.left, s.trial = time.Now(), nil
 	err := s.stepDown(ctx, why)
+	d.show()
 	d.options.Log.Warn("step of the kernel datapath left", "interface", s.Interface.Name, "from", from.String(), "to", s.Step.String(), "why", why)
 	if errors.Is(err, ErrStep) {
 		return nil

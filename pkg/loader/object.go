@@ -48,7 +48,7 @@ func load(pin string, log *slog.Logger) (*object, error) {
 	if err := fit(spec); err != nil {
 		return nil, explain(err)
 	}
-	if err := dropOthers(pin, spec, log); err != nil {
+	if err := dropOtherShapes(pin, spec, log); err != nil {
 		return nil, explain(err)
 	}
 	return newObject(spec, pin)

@@ -5,10 +5,9 @@ package loader
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/sock"
@@ -16,6 +15,7 @@ import (
 
 const (
 	renewEvery = time.Second      // the lease and the clock
+	judgeEvery = time.Second      // the steps
 	ageEvery   = 10 * time.Second // sessions
 	// reconcileEvery finds what no message tells of: routes, programs taken off.
 	reconcileEvery = 10 * time.Second
@@ -24,18 +24,35 @@ const (
 )
 
 // Run keeps the programs alive and in place until ctx ends. It does not end them:
-// Close does.
+// Close does. What fails is logged, and does not keep the rest from going on: what
+// nobody tells of is looked for now and then.
 func (d *Datapath) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.follower.run(ctx, d.wake) })
-	g.Go(func() error { return d.followSteps(ctx) })
-	g.Go(func() error { d.keep(ctx); return nil })
-	return g.Wait()
+	var wg sync.WaitGroup
+	wg.Go(func() { d.notices.tell("follow interfaces by messages", d.follower.run(ctx, d.wake)) })
+	wg.Go(func() { d.notices.tell("watch the clock", d.followSteps(ctx)) })
+	wg.Go(func() { d.live(ctx) })
+	wg.Go(func() { d.keep(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// live gives the signs of life, also while keep waits for a link.
+func (d *Datapath) live(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.notices.tell("renew lease", d.renew())
+		}
+	}
 }
 
 // keep does what is due, one thing after the other.
 func (d *Datapath) keep(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
+	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
 	aged, reconciled := time.Now(), time.Now()
 	for {
@@ -50,33 +67,17 @@ func (d *Datapath) keep(ctx context.Context) {
 			}
 			reconciled = time.Time{}
 		case <-tick.C:
+			d.judge(ctx)
 		}
-		d.log("renew lease", d.renew())
-		now := time.Now()
-		if now.Sub(aged) >= ageEvery {
-			aged = now
-			d.log("age sessions", d.object.ageSessions(monoNow()))
+		if time.Since(aged) >= ageEvery {
+			aged = time.Now()
+			d.notices.tell("age sessions", d.object.ageSessions(monoNow()))
 		}
-		d.judge(ctx)
-		if now.Sub(reconciled) >= reconcileEvery {
-			reconciled = now
-			d.log("follow interfaces", d.reconcile(ctx))
+		if time.Since(reconciled) >= reconcileEvery {
+			reconciled = time.Now()
+			d.notices.tell("follow interfaces", d.reconcile(ctx))
 		}
 	}
-}
-
-// log tells of what failed, once for as long as it fails in the same way.
-func (d *Datapath) log(what string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if d.told[what] != text && text != "" {
-		d.options.Log.Error("kernel datapath", "doing", what, "error", err)
-	}
-	d.told[what] = text
 }
 
 // wake has the interfaces looked at soon.
@@ -91,14 +92,20 @@ func (d *Datapath) wake() {
 func (d *Datapath) renew() error {
 	c := d.options.Clock()
 	c.WallMinusMono = wallMinusMono()
-	return errors.Join(d.object.setClock(c), d.object.setLease(monoNow()+int64(d.options.Lease)))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	until := monoNow() + int64(d.options.Lease)
+	if d.old {
+		until = 0
+	}
+	return errors.Join(d.object.setClock(c), d.object.setLease(until))
 }
 
 // followSteps tells the programs at once when the wall clock was set.
 func (d *Datapath) followSteps(ctx context.Context) error {
 	w, err := sock.NewStepWatch()
 	if err != nil {
-		return fmt.Errorf("watch the clock: %w", err)
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.Close() }) // ends Wait
 	defer stop()
@@ -107,9 +114,9 @@ func (d *Datapath) followSteps(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("watch the clock: %w", err)
+			return err
 		}
-		d.log("renew clock", d.renew())
+		d.notices.tell("renew clock", d.renew())
 	}
 }
 

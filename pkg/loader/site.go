@@ -17,6 +17,7 @@ type site struct {
 	*attachment
 	trial    *trial
 	left     time.Time // when it last left a step
+	lostAt   time.Time // when somebody last took its program off
 	failures uint64    // of the driver to transmit, when they were last looked at
 	answered uint64    // by the programs, likewise
 }
@@ -30,20 +31,21 @@ func (d *Datapath) sorted() []*site {
 // reconcile makes what is attached what should be, whatever happened: interfaces
 // that came or went, programs that somebody took off, addresses, routes.
 func (d *Datapath) reconcile(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	wanted, err := d.wanted()
+	defer d.show()
+	wanted, all, err := d.wanted()
 	errs := []error{err, d.refreshAddresses()}
 	for _, s := range d.sorted() {
 		p, ok := wanted[s.Interface.Index]
 		switch {
-		case !ok && err != nil: // perhaps only not to be seen now
-		case !ok:
-			errs = append(errs, d.drop(s))
-		default:
+		case ok:
 			s.Interface = p.Interface
 			errs = append(errs, d.describe(p.Interface), d.recover(ctx, s))
+		case all || isGone(s.Interface.Index):
+			errs = append(errs, d.drop(s))
 		}
+	}
+	if all {
+		errs = append(errs, d.dropOthers(wanted))
 	}
 	for _, index := range slices.Sorted(maps.Keys(wanted)) {
 		if d.sites[index] == nil {
@@ -57,33 +59,52 @@ func (d *Datapath) reconcile(ctx context.Context) error {
 }
 
 // wanted are the places for the interfaces that were named, or found by the
-// routes. One that cannot be had does not keep the others from it.
-func (d *Datapath) wanted() (map[int]Place, error) {
-	var ifcs []Interface
-	var errs []error
+// routes, and whether those are all: not if something could not be seen just now.
+// One that cannot be had does not keep the others from it.
+func (d *Datapath) wanted() (found map[int]Place, all bool, err error) {
+	ifcs, errs := d.interfaces()
+	found = map[int]Place{}
+	for _, ifc := range ifcs {
+		there, err := places(ifc)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, p := range there {
+			found[p.Interface.Index] = p
+		}
+	}
+	if len(ifcs) == 0 && len(errs) == 0 && d.notices.isNew("interfaces", "none") {
+		d.options.Log.Warn("no interface to reflect on in the kernel: no default route, no route to a target, and none is named")
+	}
+	if len(ifcs) > 0 {
+		d.notices.isNew("interfaces", "")
+	}
+	blind := slices.ContainsFunc(errs, func(err error) bool {
+		return !errors.Is(err, ErrNoInterface) && !errors.Is(err, ErrNoPlace)
+	})
+	return found, !blind, errors.Join(errs...)
+}
+
+func (d *Datapath) interfaces() (found []Interface, errs []error) {
+	if len(d.options.Interfaces) == 0 {
+		d.mu.Lock()
+		targets := d.targets
+		d.mu.Unlock()
+		found, err := defaultInterfaces(targets)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return found, errs
+	}
 	for _, name := range d.options.Interfaces {
 		ifc, err := interfaceByName(name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		ifcs = append(ifcs, ifc)
+		found = append(found, ifc)
 	}
-	if len(d.options.Interfaces) == 0 {
-		var err error
-		if ifcs, err = defaultInterfaces(d.targets); err != nil {
-			return nil, err
-		}
-	}
-	found := map[int]Place{}
-	for _, ifc := range ifcs {
-		all, err := places(ifc)
-		errs = append(errs, err)
-		for _, p := range all {
-			found[p.Interface.Index] = p
-		}
-	}
-	return found, errors.Join(errs...)
+	return found, errs
 }
 
 // describe tells the programs what is ours at an interface.
@@ -133,22 +154,6 @@ func (d *Datapath) prove(s Step) error {
 	return d.object.prove(map[Step]programKind{StepNative: progXDP, StepGeneric: progXDPGeneric, StepTC: progTC}[s])
 }
 
-// drop forgets an interface that is gone, or that is not ours to answer on any more.
-func (d *Datapath) drop(s *site) error {
-	delete(d.sites, s.Interface.Index)
-	errs := []error{d.object.removeInterface(s.Interface.Index)}
-	if _, err := interfaceByIndex(s.Interface.Index); errors.Is(err, ErrNoInterface) {
-		errs = append(errs, s.leave())
-		d.options.Log.Info("interface is gone", "interface", s.Interface.Name)
-	} else if _, yes := s.disturbs(); yes {
-		errs = append(errs, s.leave()) // without its entry the program passes everything
-	} else {
-		errs = append(errs, s.detach())
-		d.options.Log.Info("not reflecting in the kernel any more", "interface", s.Interface.Name)
-	}
-	return errors.Join(errs...)
-}
-
 // tellAhead says once of each program that stands before ours at TC: it may keep
 // what is for us, and is not ours to move.
 func (d *Datapath) tellAhead(s *site) error {
@@ -156,16 +161,18 @@ func (d *Datapath) tellAhead(s *site) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprint(owners)
-	if len(owners) > 0 && d.told[s.Interface.Name] != text {
+	text := ""
+	if len(owners) > 0 {
+		text = fmt.Sprint(owners)
+	}
+	if d.notices.isNew("programs before ours on "+s.Interface.Name, text) {
 		d.options.Log.Warn("programs stand before ours", "interface", s.Interface.Name, "owners", text)
 	}
-	d.told[s.Interface.Name] = text
 	return nil
 }
 
 // recover puts a program back that somebody took off. When that happens again
-// within the hour, its step is left.
+// within the hour, its step is left, whatever was left before: nothing is there.
 func (d *Datapath) recover(ctx context.Context, s *site) error {
 	err := s.lost()
 	if err == nil {
@@ -175,8 +182,8 @@ func (d *Datapath) recover(ctx context.Context, s *site) error {
 		return err
 	}
 	d.options.Log.Warn("program lost", "interface", s.Interface.Name, "mode", s.Step.String(), "error", err)
-	if d.mayLeave(s) {
-		s.left = time.Now()
+	if before := s.lostAt; before.IsZero() || time.Since(before) >= leaveEvery {
+		s.lostAt = time.Now()
 		again, err := attach(ctx, s.Interface, d.options.Mode, d.programs(), s.options)
 		if err != nil {
 			delete(d.sites, s.Interface.Index)
