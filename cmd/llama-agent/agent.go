@@ -259,15 +259,17 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 	return err
 }
 
-// reloadKernel goes by way of the sockets, which answer meanwhile.
+// reloadKernel goes by way of the sockets, which answer meanwhile. What the end of
+// the old datapath left undone does not end the new one.
 func (a *agent) reloadKernel(old, cfg *config.Config) error {
-	err := errors.Join(a.endKernel(), a.beginKernel(cfg))
+	ended := a.endKernel()
+	err := a.beginKernel(cfg)
 	if err != nil {
 		back := *cfg
 		back.Datapath = old.Datapath
 		err = errors.Join(err, a.beginKernel(&back))
 	}
-	return err
+	return errors.Join(ended, err)
 }
 
 // reloadCollector keeps sessions where only what is probed has changed.
