@@ -46,7 +46,7 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(lines) == 0 {
 		lines = fields(defaultLines)
 	}
-	timeout, err := time.ParseDuration(cmp.Or(os.Getenv("VMTIMEOUT"), "10m"))
+	timeout, err := time.ParseDuration(cmp.Or(os.Getenv("VMTIMEOUT"), "20m"))
 	if err != nil {
 		return fmt.Errorf("read VMTIMEOUT: %w", err)
 	}
