@@ -129,18 +129,20 @@ func TestKernelPassesUpWhatItDoesNotKnow(t *testing.T) {
 			require.NoError(t, l.Fabric().PassXDP(h2))
 		}
 		far := runWith(t, h2, ", mode: "+mode, fmt.Sprintf("reflector: {auth: [{prefix: %s/32, key_file: %s}]}\ntargets: {}\n", h1.IPv4, key))
+		var sent []int64 // what a busy machine lets the prober send of the 50
 		for _, args := range [][]string{{"--key-file", key, target(h2.IPv4)}, {target(h2.IPv6)}} {
 			r, status := ping(t, h1, load(2, 25, 10*time.Millisecond, args...)...)
 			require.Zero(t, status, "%v", args)
 			require.Equal(t, r.allReceived(50), r.counts, "%v", args)
+			sent = append(sent, r.Sent)
 		}
 		out, err := command(context.Background(), h2, "maps", "--pin", far.pin).Output()
 		require.NoError(t, err)
-		require.Contains(t, string(out), "  eth0: seen 100, answered 50, passed up 50, dropped 0\n")
+		require.Contains(t, string(out), fmt.Sprintf("  eth0: seen %d, answered %d, passed up %d, dropped 0\n", sent[0]+sent[1], sent[1], sent[0]))
 		require.Contains(t, string(out), fmt.Sprintf("  %s/32 stranger, allowed, may have to authenticate: to the sockets\n", h1.IPv4))
 		said := inKernel(t, h2, far.pin)
-		require.Equal(t, 50, said["pass keyed"])
-		require.Equal(t, 50, said["reply replied"])
+		require.EqualValues(t, sent[0], said["pass keyed"])
+		require.EqualValues(t, sent[1], said["reply replied"])
 		far.stop(t)
 	})
 }
