@@ -68,63 +68,98 @@ static __always_inline __u64 pseudo_sum(const struct frame *f, const struct pack
 #define CHUNK 512
 #define CHUNKS 18 /* less than 9,216 octets: what an MTU of 9,000 needs */
 
-/* tail returns the n octets (a power of two) of a datagram of len that follow
- * the part which is a multiple of 2n, or NULL. The offset is made of the length
- * alone, or the verifier would walk every combination of tails. */
-static __always_inline void *tail(const struct frame *f, __u32 l4, __u32 len, __u32 n)
+/* Key: 0. Value: octets that are not linear, for as long as they are added up.
+ * Written by: the programs, each CPU its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u8[CHUNK]);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} llama_scratch SEC(".maps");
+
+/* part returns n octets from offset off, wherever they are, or NULL. */
+static __always_inline void *part(void *ctx, enum llama_kind kind, const struct frame *f, __u64 off, __u32 n)
 {
-	__u64 off = l4 + (len & ~(2 * n - 1));
+	__u32 zero = 0;
+	void *linear, *copy;
 
 	opaque(off);
-	return off <= LINEAR_MAX ? at(f, off, n) : NULL;
+	if (off > LINEAR_MAX)
+		return NULL;
+	linear = at(f, off, n);
+	if (linear || (kind != KIND_TC && !llama_frags))
+		return linear;
+	copy = bpf_map_lookup_elem(&llama_scratch, &zero);
+	if (!copy || (kind == KIND_TC ? bpf_skb_load_bytes(ctx, off, copy, n) : bpf_xdp_load_bytes(ctx, off, copy, n)))
+		return NULL;
+	return copy;
 }
 
-#define NOT_LINEAR (~0ULL)
+/* Of our own probes: base, Class of Service, Direct Measurement. Most are such. */
+#define PROBE_LEN (UDP_LEN + 68)
 
-/* udp_sum adds up a UDP datagram of len octets, its checksum field included. All
- * of it must be linear. Not static: the verifier looks at it once, not at each
- * call. */
-__attribute__((noinline)) __u64 udp_sum(struct xdp_md *ctx, __u32 l4, __u32 len)
+#define PROBE_WORDS (PROBE_LEN / 4)
+
+/* probe_sum adds up such a datagram, sooner than a helper would be called. */
+static __always_inline __u64 probe_sum(const __u32 *w)
+{
+	__u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < PROBE_WORDS; i++)
+		sum += w[i];
+	return sum;
+}
+
+#define NO_SUM (~0ULL)
+
+/* udp_sum adds up a UDP datagram of len octets, its checksum field included. The
+ * tails are powers of two, and each one's offset is made of the length alone, or
+ * the verifier would walk every combination of them. */
+static __always_inline __u64 udp_sum(void *ctx, enum llama_kind kind, __u32 l4, __u32 len)
 {
 	struct frame f;
 	__u64 sum = 0;
-	void *part;
+	void *p;
 
-	frame_load(ctx, KIND_NATIVE, &f);
+	frame_load(ctx, kind, &f);
 	l4 &= 0xff; /* more than that it never is */
 	opaque(l4);
 	if (len >= CHUNK * CHUNKS)
-		return NOT_LINEAR;
+		return NO_SUM;
 	for (__u32 i = 0; i < CHUNKS - 1; i++) {
 		if ((i + 1) * CHUNK > len)
 			break;
-		part = at(&f, l4 + i * CHUNK, CHUNK);
-		if (!part)
-			return NOT_LINEAR;
-		sum += (__u32)bpf_csum_diff(NULL, 0, part, CHUNK, 0);
+		p = part(ctx, kind, &f, l4 + i * CHUNK, CHUNK);
+		if (!p)
+			return NO_SUM;
+		sum += (__u32)bpf_csum_diff(NULL, 0, p, CHUNK, 0);
 	}
 #pragma unroll
-	for (__u32 n = CHUNK / 2; n >= 4; n /= 2) {
+	for (__u32 n = CHUNK / 2; n; n /= 2) {
 		if (!(len & n))
 			continue;
-		part = tail(&f, l4, len, n);
-		if (!part)
-			return NOT_LINEAR;
-		sum += (__u32)bpf_csum_diff(NULL, 0, part, n, 0);
-	}
-	if (len & 2) {
-		part = tail(&f, l4, len, 2);
-		if (!part)
-			return NOT_LINEAR;
-		sum += *(__u16 *)part;
-	}
-	if (len & 1) {
-		part = tail(&f, l4, len, 1);
-		if (!part)
-			return NOT_LINEAR;
-		sum += bpf_htons(*(__u8 *)part << 8);
+		p = part(ctx, kind, &f, l4 + (len & ~(2 * n - 1)), n);
+		if (!p)
+			return NO_SUM;
+		if (n >= 4)
+			sum += (__u32)bpf_csum_diff(NULL, 0, p, n, 0);
+		else
+			sum += n == 2 ? *(__u16 *)p : bpf_htons(*(__u8 *)p << 8);
 	}
 	return sum;
+}
+
+/* These are not static, so that the verifier looks at them once, not at each call. */
+__attribute__((noinline)) __u64 xdp_udp_sum(struct xdp_md *ctx, __u32 l4, __u32 len)
+{
+	return udp_sum(ctx, KIND_NATIVE, l4, len);
+}
+
+__attribute__((noinline)) __u64 tc_udp_sum(struct __sk_buff *ctx, __u32 l4, __u32 len)
+{
+	return udp_sum(ctx, KIND_TC, l4, len);
 }
 
 /* What has to be done about the checksum of a UDP datagram. */
@@ -133,35 +168,41 @@ struct udp_check {
 	bool leave; /* as it is: none, or the device that sends it makes it whole */
 };
 
-/* udp_check finds out what the checksum field holds. A sender on this host may
- * have left the checksum to its device: then the field has the folded sum of
- * the pseudo-header only, which stays right when addresses and ports are
- * swapped. An sk_buff remembers to complete it; native XDP makes a new packet,
- * so there it is completed here, as if the request had come so. But a whole
- * checksum may be equal to that sum by chance, 1 in 65,536: the sum over all
- * tells. False: not all of it is linear. */
-static __always_inline bool udp_check_read(void *ctx, enum llama_kind kind, const struct frame *f, const struct packet *p,
-					   struct udp_check *check)
+/* udp_check_read verifies the checksum: what was corrupted on the way must not
+ * count as received. A sender on this host may have left it to its device: then
+ * the field has the folded sum of the pseudo-header only, which stays right when
+ * addresses and ports are swapped. An sk_buff remembers to complete it; native
+ * XDP makes a new packet, so there it is completed here, as if the request had
+ * come so. A checksum that is whole may be equal to that sum by chance. */
+static __always_inline enum llama_reason udp_check_read(void *ctx, enum llama_kind kind, const struct frame *f,
+							const struct packet *p, struct udp_check *check)
 {
 	struct udphdr *udp = at(f, p->l4, sizeof(*udp));
-	__u64 sum = pseudo_sum(f, p), datagram;
-	__u16 pseudo = fold16(sum);
+	__u64 pseudo = pseudo_sum(f, p), sum;
+	const __u32 *words;
+	__u32 len = p->len + UDP_LEN;
 
 	if (!udp)
-		return false;
+		return REASON_TRUNCATED;
 	check->was = udp->check;
 	check->leave = !udp->check;
-	if (kind == KIND_TC || !udp->check || udp->check != pseudo)
-		return true;
-	datagram = udp_sum(ctx, p->l4, p->len + UDP_LEN);
-	if (datagram == NOT_LINEAR)
-		return false;
-	sum += datagram;
-	if (fold16(sum) == 0xffff) /* whole, and right */
-		return true;
-	if (kind == KIND_GENERIC)
-		check->leave = true;
+	if (!udp->check)
+		return REASON_REPLIED;
+	words = len == PROBE_LEN ? at(f, p->l4, PROBE_LEN) : NULL;
+	if (words)
+		sum = probe_sum(words);
 	else
-		check->was = udp_check_add(0xffff, sum + (__u16)~pseudo);
-	return true;
+		sum = kind == KIND_TC ? tc_udp_sum(ctx, p->l4, len) : xdp_udp_sum(ctx, p->l4, len);
+	if (sum == NO_SUM)
+		return REASON_UDP_LONG;
+	sum += pseudo;
+	if (fold16(sum) == 0xffff)
+		return REASON_REPLIED;
+	if (check->was != fold16(pseudo))
+		return REASON_UDP_CHECKSUM;
+	if (kind == KIND_NATIVE)
+		check->was = udp_check_add(0xffff, sum + (__u16)~check->was);
+	else
+		check->leave = true;
+	return REASON_REPLIED;
 }

@@ -21,7 +21,8 @@ static __always_inline bool is_super_packet(void *ctx, enum llama_kind kind)
 	return kind == KIND_TC && ((struct __sk_buff *)ctx)->gso_size;
 }
 
-/* What of the packet is for the socket reflector, whatever its session. */
+/* What of the packet is for the socket reflector, whatever its session. The
+ * checksum comes first: what is wrong says nothing about its session. */
 static __always_inline enum llama_reason understand(void *ctx, enum llama_kind kind, const struct frame *f,
 						    const struct packet *p, struct udp_check *check)
 {
@@ -31,15 +32,14 @@ static __always_inline enum llama_reason understand(void *ctx, enum llama_kind k
 		return REASON_SUPER_PACKET;
 	if (p->options)
 		return REASON_IP_OPTIONS;
+	r = udp_check_read(ctx, kind, f, p, check);
+	if (r != REASON_REPLIED)
+		return r;
 	if (p->len < BASE_LEN)
 		return REASON_TWAMP_LIGHT;
-	if (p->len > BASE_LEN) {
-		r = kind == KIND_TC ? tc_tlvs_check(ctx, p->payload, p->len) :
-				      xdp_tlvs_check(ctx, p->payload, p->len);
-		if (r != REASON_REPLIED)
-			return r;
-	}
-	return udp_check_read(ctx, kind, f, p, check) ? REASON_REPLIED : REASON_CHECKSUM_NOT_LINEAR;
+	if (p->len == BASE_LEN)
+		return REASON_REPLIED;
+	return kind == KIND_TC ? tc_tlvs_check(ctx, p->payload, p->len) : xdp_tlvs_check(ctx, p->payload, p->len);
 }
 
 /* swap_ethernet goes by words: struct ethhdr is packed, of which clang makes octets. */
@@ -238,6 +238,8 @@ static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind,
 		r = REASON_SESSION_UP;
 	else
 		r = understand(ctx, kind, f, p, &check);
+	if (r == REASON_UDP_CHECKSUM)
+		return r;
 	if (r != REASON_REPLIED) {
 		session_up(f, p, c, key, src, s);
 		return r;

@@ -41,6 +41,7 @@ enum llama_reason {
 	REASON_OTHER_PORT,
 	REASON_UDP_LENGTH,
 	REASON_UDP_NO_CHECKSUM, /* IPv6 must have one */
+	REASON_UDP_CHECKSUM,    /* wrong: corrupted on the way */
 	REASON_OTHER_INTERFACE,
 	REASON_OTHER_MAC, /* broadcast, multicast, flooded */
 	REASON_SOURCE_MAC,
@@ -59,7 +60,7 @@ enum llama_reason {
 	REASON_TLV_MALFORMED,
 	REASON_TLV_MANY,
 	REASON_TLV_NOT_LINEAR,
-	REASON_CHECKSUM_NOT_LINEAR, /* has to be made whole, and cannot be */
+	REASON_UDP_LONG, /* longer than what a checksum is verified of */
 	REASON_NO_LIMITER,
 
 	/* drop */

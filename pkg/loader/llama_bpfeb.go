@@ -117,47 +117,48 @@ type bpfLlamaLpm6 struct {
 type bpfLlamaReason uint32
 
 const (
-	bpfLlamaReasonREASON_REPLIED             bpfLlamaReason = 0
-	bpfLlamaReasonREASON_STATELESS           bpfLlamaReason = 1
-	bpfLlamaReasonREASON_DISARMED            bpfLlamaReason = 2
-	bpfLlamaReasonREASON_LEASE_EXPIRED       bpfLlamaReason = 3
-	bpfLlamaReasonREASON_TRUNCATED           bpfLlamaReason = 4
-	bpfLlamaReasonREASON_NOT_IP              bpfLlamaReason = 5
-	bpfLlamaReasonREASON_VLAN_DEPTH          bpfLlamaReason = 6
-	bpfLlamaReasonREASON_IP_HEADER           bpfLlamaReason = 7
-	bpfLlamaReasonREASON_IP_CHECKSUM         bpfLlamaReason = 8
-	bpfLlamaReasonREASON_FRAGMENT            bpfLlamaReason = 9
-	bpfLlamaReasonREASON_IPV6EXTENSION       bpfLlamaReason = 10
-	bpfLlamaReasonREASON_NOT_UDP             bpfLlamaReason = 11
-	bpfLlamaReasonREASON_OTHER_PORT          bpfLlamaReason = 12
-	bpfLlamaReasonREASON_UDP_LENGTH          bpfLlamaReason = 13
-	bpfLlamaReasonREASON_UDP_NO_CHECKSUM     bpfLlamaReason = 14
-	bpfLlamaReasonREASON_OTHER_INTERFACE     bpfLlamaReason = 15
-	bpfLlamaReasonREASON_OTHER_MAC           bpfLlamaReason = 16
-	bpfLlamaReasonREASON_SOURCE_MAC          bpfLlamaReason = 17
-	bpfLlamaReasonREASON_OTHER_ADDRESS       bpfLlamaReason = 18
-	bpfLlamaReasonREASON_NOT_UNICAST         bpfLlamaReason = 19
-	bpfLlamaReasonREASON_SOURCE_OURS         bpfLlamaReason = 20
-	bpfLlamaReasonREASON_SHORT               bpfLlamaReason = 21
-	bpfLlamaReasonREASON_KEYED               bpfLlamaReason = 22
-	bpfLlamaReasonREASON_SESSION_UP          bpfLlamaReason = 23
-	bpfLlamaReasonREASON_SUPER_PACKET        bpfLlamaReason = 24
-	bpfLlamaReasonREASON_IP_OPTIONS          bpfLlamaReason = 25
-	bpfLlamaReasonREASON_TWAMP_LIGHT         bpfLlamaReason = 26
-	bpfLlamaReasonREASON_TLV_UNKNOWN         bpfLlamaReason = 27
-	bpfLlamaReasonREASON_TLV_MALFORMED       bpfLlamaReason = 28
-	bpfLlamaReasonREASON_TLV_MANY            bpfLlamaReason = 29
-	bpfLlamaReasonREASON_TLV_NOT_LINEAR      bpfLlamaReason = 30
-	bpfLlamaReasonREASON_CHECKSUM_NOT_LINEAR bpfLlamaReason = 31
-	bpfLlamaReasonREASON_NO_LIMITER          bpfLlamaReason = 32
-	bpfLlamaReasonREASON_PORT_LOW            bpfLlamaReason = 33
-	bpfLlamaReasonREASON_PORT_REFLECTOR      bpfLlamaReason = 34
-	bpfLlamaReasonREASON_NOT_ALLOWED         bpfLlamaReason = 35
-	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY    bpfLlamaReason = 36
-	bpfLlamaReasonREASON_RATE_PEER           bpfLlamaReason = 37
-	bpfLlamaReasonREASON_RATE_STRANGER       bpfLlamaReason = 38
-	bpfLlamaReasonREASON_WRITE_FAILED        bpfLlamaReason = 39
-	bpfLlamaReasonLLAMA_REASONS              bpfLlamaReason = 40
+	bpfLlamaReasonREASON_REPLIED          bpfLlamaReason = 0
+	bpfLlamaReasonREASON_STATELESS        bpfLlamaReason = 1
+	bpfLlamaReasonREASON_DISARMED         bpfLlamaReason = 2
+	bpfLlamaReasonREASON_LEASE_EXPIRED    bpfLlamaReason = 3
+	bpfLlamaReasonREASON_TRUNCATED        bpfLlamaReason = 4
+	bpfLlamaReasonREASON_NOT_IP           bpfLlamaReason = 5
+	bpfLlamaReasonREASON_VLAN_DEPTH       bpfLlamaReason = 6
+	bpfLlamaReasonREASON_IP_HEADER        bpfLlamaReason = 7
+	bpfLlamaReasonREASON_IP_CHECKSUM      bpfLlamaReason = 8
+	bpfLlamaReasonREASON_FRAGMENT         bpfLlamaReason = 9
+	bpfLlamaReasonREASON_IPV6EXTENSION    bpfLlamaReason = 10
+	bpfLlamaReasonREASON_NOT_UDP          bpfLlamaReason = 11
+	bpfLlamaReasonREASON_OTHER_PORT       bpfLlamaReason = 12
+	bpfLlamaReasonREASON_UDP_LENGTH       bpfLlamaReason = 13
+	bpfLlamaReasonREASON_UDP_NO_CHECKSUM  bpfLlamaReason = 14
+	bpfLlamaReasonREASON_UDP_CHECKSUM     bpfLlamaReason = 15
+	bpfLlamaReasonREASON_OTHER_INTERFACE  bpfLlamaReason = 16
+	bpfLlamaReasonREASON_OTHER_MAC        bpfLlamaReason = 17
+	bpfLlamaReasonREASON_SOURCE_MAC       bpfLlamaReason = 18
+	bpfLlamaReasonREASON_OTHER_ADDRESS    bpfLlamaReason = 19
+	bpfLlamaReasonREASON_NOT_UNICAST      bpfLlamaReason = 20
+	bpfLlamaReasonREASON_SOURCE_OURS      bpfLlamaReason = 21
+	bpfLlamaReasonREASON_SHORT            bpfLlamaReason = 22
+	bpfLlamaReasonREASON_KEYED            bpfLlamaReason = 23
+	bpfLlamaReasonREASON_SESSION_UP       bpfLlamaReason = 24
+	bpfLlamaReasonREASON_SUPER_PACKET     bpfLlamaReason = 25
+	bpfLlamaReasonREASON_IP_OPTIONS       bpfLlamaReason = 26
+	bpfLlamaReasonREASON_TWAMP_LIGHT      bpfLlamaReason = 27
+	bpfLlamaReasonREASON_TLV_UNKNOWN      bpfLlamaReason = 28
+	bpfLlamaReasonREASON_TLV_MALFORMED    bpfLlamaReason = 29
+	bpfLlamaReasonREASON_TLV_MANY         bpfLlamaReason = 30
+	bpfLlamaReasonREASON_TLV_NOT_LINEAR   bpfLlamaReason = 31
+	bpfLlamaReasonREASON_UDP_LONG         bpfLlamaReason = 32
+	bpfLlamaReasonREASON_NO_LIMITER       bpfLlamaReason = 33
+	bpfLlamaReasonREASON_PORT_LOW         bpfLlamaReason = 34
+	bpfLlamaReasonREASON_PORT_REFLECTOR   bpfLlamaReason = 35
+	bpfLlamaReasonREASON_NOT_ALLOWED      bpfLlamaReason = 36
+	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY bpfLlamaReason = 37
+	bpfLlamaReasonREASON_RATE_PEER        bpfLlamaReason = 38
+	bpfLlamaReasonREASON_RATE_STRANGER    bpfLlamaReason = 39
+	bpfLlamaReasonREASON_WRITE_FAILED     bpfLlamaReason = 40
+	bpfLlamaReasonLLAMA_REASONS           bpfLlamaReason = 41
 )
 
 type bpfLlamaSession struct {
@@ -199,6 +200,7 @@ const (
 	bpfMapLlamaLocal   = "llama_local"
 	bpfMapLlamaPeer    = "llama_peer"
 	bpfMapLlamaReason  = "llama_reason"
+	bpfMapLlamaScratch = "llama_scratch"
 	bpfMapLlamaSource  = "llama_source"
 	bpfProgLlamaTc     = "llama_tc"
 	bpfProgLlamaXdp    = "llama_xdp"
@@ -271,6 +273,7 @@ type bpfMapSpecs struct {
 	LlamaLocal   *ebpf.MapSpec `ebpf:"llama_local"`
 	LlamaPeer    *ebpf.MapSpec `ebpf:"llama_peer"`
 	LlamaReason  *ebpf.MapSpec `ebpf:"llama_reason"`
+	LlamaScratch *ebpf.MapSpec `ebpf:"llama_scratch"`
 	LlamaSource  *ebpf.MapSpec `ebpf:"llama_source"`
 }
 
@@ -315,6 +318,7 @@ type bpfMaps struct {
 	LlamaLocal   *ebpf.Map `ebpf:"llama_local"`
 	LlamaPeer    *ebpf.Map `ebpf:"llama_peer"`
 	LlamaReason  *ebpf.Map `ebpf:"llama_reason"`
+	LlamaScratch *ebpf.Map `ebpf:"llama_scratch"`
 	LlamaSource  *ebpf.Map `ebpf:"llama_source"`
 }
 
@@ -332,6 +336,7 @@ func (m *bpfMaps) Close() error {
 		m.LlamaLocal,
 		m.LlamaPeer,
 		m.LlamaReason,
+		m.LlamaScratch,
 		m.LlamaSource,
 	)
 }

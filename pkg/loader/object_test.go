@@ -55,7 +55,7 @@ func TestLoadAdopts(t *testing.T) {
 
 	names, err := os.ReadDir(pin)
 	require.NoError(t, err)
-	require.Len(t, names, 13)
+	require.Len(t, names, 14)
 
 	b := mustLoad(t, pin)
 	s := &rig{object: b, t: t, offset: r.offset}

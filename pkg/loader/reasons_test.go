@@ -297,7 +297,7 @@ func TestReasonSuperPacket(t *testing.T) {
 func TestReasonsAll(t *testing.T) {
 	reached := []string{
 		"replied", "stateless", "disarmed", "lease_expired", "truncated", "other_interface", "session_up", "super_packet",
-		"tlv_not_linear", "checksum_not_linear", "no_limiter", "rate_peer", "rate_stranger",
+		"tlv_not_linear", "udp_checksum", "udp_long", "no_limiter", "rate_peer", "rate_stranger",
 	}
 	for _, c := range bents {
 		reached = append(reached, c.reason)

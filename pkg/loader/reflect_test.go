@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -297,14 +298,56 @@ func TestReasonNotLinear(t *testing.T) {
 	r := newRig(t)
 	for kind := range kinds[:2] {
 		r.reset()
-		partial := jumbo(false, 8900)
-		partial.partialChecksum = true
-		r.must(kind, partial.bytes(), "checksum_not_linear")
-		r.must(kind, jumbo(false, 8900).bytes(), "session_up")
-
 		behind := jumbo(true, 8900)
 		behind.payload = append(behind.payload, tlv(5, make([]byte, 12)...)...)
 		r.must(kind, behind.bytes(), "tlv_not_linear")
 		r.must(kind, request(true).bytes(), "session_up")
+	}
+}
+
+func TestReasonUDPLong(t *testing.T) {
+	needsFrags(t)
+	r := newRig(t)
+	for kind := range kinds[:2] {
+		r.reset()
+		r.answered(kind, jumbo(false, 9207), first)
+		r.must(kind, jumbo(false, 9208).bytes(), "udp_long")
+		r.must(kind, jumbo(false, 8900).bytes(), "session_up")
+	}
+}
+
+// What was corrupted on the way is for the stack, which drops and counts it. It is not
+// received, and does not move its session: nobody knows whose it was.
+func TestReasonUDPChecksum(t *testing.T) {
+	r := newRig(t)
+	eachFamily(t, r, func(t *testing.T, r *rig, kind int, v6 bool) {
+		r.answered(kind, request(v6), first)
+		whole := request(v6).bytes()
+		for at := 14 + request(v6).headerLen() + 6; at < len(whole); at++ {
+			f := slices.Clone(whole)
+			f[at] ^= 0x40
+			r.must(kind, f, "udp_checksum")
+		}
+		odd := request(v6)
+		odd.payload = append(odd.payload, tlv(1, make([]byte, 601)...)...)
+		r.answered(kind, odd, arrival{rx: 2, tx: 2})
+		f := odd.bytes()
+		f[len(f)-1] ^= 1
+		r.must(kind, f, "udp_checksum")
+		r.answered(kind, request(v6), arrival{rx: 3, tx: 3})
+	})
+}
+
+// A sum goes over all parts of the buffer.
+func TestReflectCorruptJumbo(t *testing.T) {
+	needsFrags(t)
+	r := newRig(t)
+	for kind := range kinds[:2] {
+		whole := jumbo(false, 8900).bytes()
+		for at := 1000; at < len(whole); at += 777 {
+			f := slices.Clone(whole)
+			f[at] ^= 1
+			r.must(kind, f, "udp_checksum")
+		}
 	}
 }
