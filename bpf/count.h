@@ -11,7 +11,9 @@ static __always_inline enum llama_action action_of(enum llama_reason r)
 		return ACTION_REPLY;
 	if (r < REASON_PORT_LOW)
 		return ACTION_PASS;
-	return r < REASON_WRITE_FAILED ? ACTION_DROP : ACTION_ABORT;
+	if (r < REASON_CAPTURED)
+		return ACTION_DROP;
+	return r < REASON_WRITE_FAILED ? ACTION_TAKE : ACTION_ABORT;
 }
 
 /* count returns the action of the reason. Only what came to a reflector's port

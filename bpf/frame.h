@@ -12,8 +12,11 @@
 enum llama_kind {
 	KIND_NATIVE,  /* XDP of a driver */
 	KIND_GENERIC, /* XDP of the stack: an sk_buff is behind it */
-	KIND_TC,
+	KIND_TC, /* at ingress, and from here on with an sk_buff */
+	KIND_EGRESS,
 };
+
+static __always_inline bool has_skb(enum llama_kind kind) { return kind >= KIND_TC; }
 
 /* Set by user space before the load. With false the verifier finds the branch
  * dead and never sees a helper that the kernel does not have. */
@@ -23,6 +26,7 @@ const volatile bool llama_frags = false; /* XDP buffers may have fragments */
  * finds the names. */
 const volatile enum llama_reason llama_reasons = LLAMA_REASONS;
 const volatile enum llama_action llama_actions = LLAMA_ACTIONS;
+const struct llama_event *const volatile llama_event_shape; /* likewise */
 
 struct frame {
 	void *data; /* the linear part */
@@ -58,7 +62,7 @@ static __always_inline __u32 linear_len(const struct frame *f)
 /* frame_len is the length of the whole frame, fragments included. */
 static __always_inline __u32 frame_len(void *ctx, enum llama_kind kind, const struct frame *f)
 {
-	if (kind == KIND_TC)
+	if (has_skb(kind))
 		return ((struct __sk_buff *)ctx)->len;
 	if (llama_frags)
 		return bpf_xdp_get_buff_len(ctx);
@@ -67,7 +71,7 @@ static __always_inline __u32 frame_len(void *ctx, enum llama_kind kind, const st
 
 static __always_inline void frame_load(void *ctx, enum llama_kind kind, struct frame *f)
 {
-	if (kind == KIND_TC) {
+	if (has_skb(kind)) {
 		struct __sk_buff *skb = ctx;
 
 		f->data = (void *)(long)skb->data;
@@ -87,7 +91,7 @@ static __always_inline void pull(void *ctx, enum llama_kind kind, struct frame *
 {
 	struct __sk_buff *skb = ctx;
 
-	if (kind != KIND_TC)
+	if (!has_skb(kind))
 		return;
 	if (n > skb->len)
 		n = skb->len;

@@ -139,3 +139,42 @@ struct {
 	__type(value, __u64);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } llama_reason SEC(".maps");
+
+/* Key: cookie of a socket that probes leave from. Value: 1. What others send from
+ * the same ports is none of ours. Written by: user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, __u8);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} llama_socket SEC(".maps");
+
+/* Key: flow. Value: where its slots are. As many as are configured (loader).
+ * Written by: user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct llama_flow_key);
+	__type(value, struct llama_flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} llama_flow SEC(".maps");
+
+/* Key: number. Value: the probe in flight. As many as are configured (loader);
+ * user space reads them in place. Written by: the programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct llama_slot);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} llama_slot SEC(".maps");
+
+/* struct llama_event. The reader looks often enough not to be woken: a wake-up
+ * would cost more than the rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} llama_replies SEC(".maps");

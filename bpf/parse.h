@@ -44,6 +44,7 @@ struct packet {
 	bool options; /* of IPv4: for the socket reflector */
 	bool known;   /* came by an interface of ours, to a port of ours */
 	bool peer;
+	bool probe; /* of ours, or a reply to one */
 };
 
 /* The headers' bit fields are in the order of the machine that compiles. */
@@ -99,16 +100,24 @@ static __always_inline bool is_reflector_port(const struct llama_config *c, __be
 	return false;
 }
 
+static __always_inline bool is_probe_port(const struct llama_config *c, __be16 port)
+{
+	__u16 p = bpf_ntohs(port);
+
+	return c->probes_first <= p && p <= c->probes_last && p;
+}
+
 /* parse_udp ends the parsing of either family. Most packets are of others: they
  * leave at the port, before anything else is looked at. */
-static __always_inline enum llama_reason parse_udp(const struct frame *f, struct packet *p,
+static __always_inline enum llama_reason parse_udp(enum llama_kind kind, const struct frame *f, struct packet *p,
 						   const struct llama_config *c, __u32 *udp_len)
 {
 	struct udphdr *udp = at(f, p->l4, sizeof(*udp));
 
 	if (!udp)
 		return REASON_TRUNCATED;
-	if (!is_reflector_port(c, udp->dest))
+	p->probe = is_probe_port(c, kind == KIND_EGRESS ? udp->source : udp->dest);
+	if (!p->probe && (kind == KIND_EGRESS || !is_reflector_port(c, udp->dest)))
 		return REASON_OTHER_PORT;
 	*udp_len = bpf_ntohs(udp->len);
 	return *udp_len < UDP_LEN ? REASON_UDP_LENGTH : REASON_REPLIED;
@@ -134,7 +143,7 @@ static __always_inline enum llama_reason parse_ipv4(void *ctx, enum llama_kind k
 	p->l4 = p->l3 + IPV4_LEN;
 	if (p->options)
 		p->l4 = p->l3 + header;
-	r = parse_udp(f, p, c, &udp_len);
+	r = parse_udp(kind, f, p, c, &udp_len);
 	if (r != REASON_REPLIED)
 		return r;
 	total = bpf_ntohs(ip->tot_len);
@@ -182,7 +191,7 @@ static __always_inline enum llama_reason parse_ipv6(void *ctx, enum llama_kind k
 		return REASON_NOT_UDP;
 	p->v6 = true;
 	p->l4 = p->l3 + IPV6_LEN;
-	r = parse_udp(f, p, c, &udp_len);
+	r = parse_udp(kind, f, p, c, &udp_len);
 	if (r != REASON_REPLIED)
 		return r;
 	payload = bpf_ntohs(ip->payload_len);
@@ -224,14 +233,14 @@ static __always_inline enum llama_reason parse_frame(void *ctx, enum llama_kind 
 }
 
 /* What parse found, in a word, from the lowest bit: reason(8) l3(8) l4(8) TOS(8)
- * TTL(8) len(16) IPv6(1) options(1). */
+ * TTL(8) len(16) IPv6(1) options(1) probe(1). */
 static __always_inline __u64 parse_pack(void *ctx, enum llama_kind kind)
 {
 	struct packet p = {};
 	__u64 reason = parse_frame(ctx, kind, &p);
 
 	return reason | p.l3 << 8 | p.l4 << 16 | (__u64)p.tos << 24 | (__u64)p.ttl << 32 | (__u64)p.len << 40 |
-	       (__u64)p.v6 << 56 | (__u64)p.options << 57;
+	       (__u64)p.v6 << 56 | (__u64)p.options << 57 | (__u64)p.probe << 58;
 }
 
 /* These are not static, so that the verifier looks at them once, and at what comes
@@ -246,9 +255,19 @@ __attribute__((noinline)) __u64 tc_parse(struct __sk_buff *ctx)
 	return parse_pack(ctx, KIND_TC);
 }
 
+__attribute__((noinline)) __u64 egress_parse(struct __sk_buff *ctx)
+{
+	return parse_pack(ctx, KIND_EGRESS);
+}
+
 static __always_inline enum llama_reason parse(void *ctx, enum llama_kind kind, struct packet *p)
 {
-	__u64 found = kind == KIND_TC ? tc_parse(ctx) : xdp_parse(ctx);
+	__u64 found;
+
+	if (kind == KIND_EGRESS)
+		found = egress_parse(ctx);
+	else
+		found = kind == KIND_TC ? tc_parse(ctx) : xdp_parse(ctx);
 
 	p->l3 = found >> 8 & 0xff;
 	p->l4 = found >> 16 & 0xff;
@@ -258,5 +277,6 @@ static __always_inline enum llama_reason parse(void *ctx, enum llama_kind kind, 
 	p->len = found >> 40 & 0xffff;
 	p->v6 = found >> 56 & 1;
 	p->options = found >> 57 & 1;
+	p->probe = found >> 58 & 1;
 	return found & 0xff;
 }

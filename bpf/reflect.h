@@ -255,28 +255,3 @@ static __always_inline enum llama_reason answer(void *ctx, enum llama_kind kind,
 		__sync_fetch_and_add(&s->tx, -1);
 	return r;
 }
-
-/* The octets that are looked at, with room for TLVs that are not ours. */
-#define LOOKED_AT_LEN (HEADERS_LEN + BASE_LEN + 84)
-
-static __always_inline enum llama_reason reflect(void *ctx, enum llama_kind kind, struct packet *p)
-{
-	__u32 zero = 0;
-	struct llama_lease *lease = bpf_map_lookup_elem(&llama_lease, &zero);
-	struct llama_config *config = bpf_map_lookup_elem(&llama_config, &zero);
-	struct llama_key key = {};
-	enum llama_reason r;
-	struct frame f;
-
-	if (!lease || !config || !lease->until_ns)
-		return REASON_DISARMED;
-	if (lease->until_ns <= p->rx_ns)
-		return REASON_LEASE_EXPIRED;
-	r = parse(ctx, kind, p);
-	if (r != REASON_REPLIED)
-		return r;
-	frame_load(ctx, kind, &f);
-	pull(ctx, kind, &f, LOOKED_AT_LEN);
-	p->gen = config->gen;
-	return answer(ctx, kind, &f, p, config, lease, &key);
-}

@@ -17,6 +17,7 @@ enum llama_action {
 	ACTION_PASS,  /* to the host's stack, untouched */
 	ACTION_DROP,  /* as the socket reflector would not answer it either */
 	ACTION_REPLY, /* rewritten, and back where it came from */
+	ACTION_TAKE,  /* a reply to a probe of ours: user space has it from the ring */
 	ACTION_ABORT, /* half rewritten: nobody may have it */
 	LLAMA_ACTIONS,
 };
@@ -63,6 +64,10 @@ enum llama_reason {
 	REASON_UDP_LONG, /* longer than what a checksum is verified of */
 	REASON_NO_LIMITER,
 
+	/* pass: to a port of our probes, for the socket that sent */
+	REASON_NO_FLOW,
+	REASON_NOT_IN_FLIGHT, /* no probe with that number and T1 waits for it */
+
 	/* drop */
 	REASON_PORT_LOW,
 	REASON_PORT_REFLECTOR,
@@ -70,6 +75,10 @@ enum llama_reason {
 	REASON_LOOKS_LIKE_REPLY,
 	REASON_RATE_PEER,
 	REASON_RATE_STRANGER,
+
+	/* take */
+	REASON_CAPTURED,
+	REASON_RING_FULL, /* marked in its slot: a drop of ours */
 
 	/* abort */
 	REASON_WRITE_FAILED,
@@ -107,11 +116,12 @@ struct llama_config {
 	__u32 min_len;                     /* octets of UDP payload */
 	__be16 ports[LLAMA_MAX_PORTS];     /* that the reflector listens on; 0: none */
 	__be16 refused[LLAMA_MAX_REFUSED]; /* source ports of reflectors; 0: none */
+	__u16 probes_first, probes_last;   /* source ports of our probes; 0: none */
 	__u8 nports, nrefused;
 	__u8 allow_862;
 	__u8 twamp_light;
 	__u8 keyed; /* llama_keyed has entries */
-	__u8 pad[7];
+	__u8 pad[3];
 };
 
 struct llama_addr {
@@ -190,6 +200,44 @@ struct llama_source {
 
 struct llama_gsource {
 	__u64 tat_ns;
+};
+
+/* A flow of our probes, as its replies tell it. */
+struct llama_flow_key {
+	struct llama_addr dst;
+	__be16 dport;
+	__be16 sport;
+	__u16 pad;
+	__be16 ssid;
+};
+
+struct llama_flow {
+	__u32 row;   /* user space's name for it */
+	__u32 first; /* of its slots */
+	__u32 mask;  /* their number, a power of two, less 1 */
+};
+
+/* A probe in flight. */
+struct llama_slot {
+	__u64 t1_ns;       /* CLOCK_MONOTONIC, at egress */
+	__be32 t1_wire[2]; /* as it was written: a reply must return it */
+	__u32 seq;
+	__u32 state; /* SLOT_… */
+};
+
+#define SLOT_SENT 1
+#define SLOT_EVENT_LOST 2 /* a reply came, and found no room in the ring */
+
+#define EVENT_REPLY_LEN 68
+
+/* A reply to a probe of ours. */
+struct llama_event {
+	__u64 t1_ns, t4_ns; /* CLOCK_MONOTONIC */
+	__u32 row;
+	__u16 len; /* octets of UDP payload */
+	__u8 ttl, tos;
+	__u8 reply[EVENT_REPLY_LEN]; /* its beginning */
+	__u8 pad[4];
 };
 
 #pragma clang diagnostic pop

@@ -92,7 +92,7 @@ func filterName(f pinFolder) string {
 }
 
 func findFilter(ifindex int, name string) (*netlink.BpfFilter, error) {
-	filters, err := ingressFilters(ifindex, netlink.HANDLE_MIN_INGRESS)
+	filters, err := filtersAt(ifindex, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func findFilter(ifindex int, name string) (*netlink.BpfFilter, error) {
 	return nil, nil
 }
 
-func ingressFilters(ifindex int, parent uint32) ([]netlink.Filter, error) {
+func filtersAt(ifindex int, parent uint32) ([]netlink.Filter, error) {
 	l := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
 	filters, err := netlink.FilterList(l, parent)
 	if errors.Is(err, unix.EINVAL) {
@@ -118,26 +118,34 @@ func ingressFilters(ifindex int, parent uint32) ([]netlink.Filter, error) {
 
 // add puts the filter in front of those that are there.
 func (h *clsactHook) add(p *ebpf.Program) error {
+	x, err := addFilter(h.ifc.Index, netlink.HANDLE_MIN_INGRESS, filterName(h.folder), p)
+	if err != nil {
+		return err
+	}
+	h.filter, h.id = x, programID(p)
+	return nil
+}
+
+// addFilter adds a filter with the lowest priority that can be had.
+func addFilter(ifindex int, parent uint32, name string, p *ebpf.Program) (*netlink.BpfFilter, error) {
 	var errs []error
 	for prio := uint16(1); prio <= clsactPriorities; prio++ {
 		x := &netlink.BpfFilter{
 			FilterAttrs: netlink.FilterAttrs{
-				LinkIndex: h.ifc.Index, Parent: netlink.HANDLE_MIN_INGRESS,
-				Handle: clsactHandle, Priority: prio, Protocol: unix.ETH_P_ALL,
+				LinkIndex: ifindex, Parent: parent, Handle: clsactHandle, Priority: prio, Protocol: unix.ETH_P_ALL,
 			},
-			Fd: p.FD(), Name: filterName(h.folder), DirectAction: true,
+			Fd: p.FD(), Name: name, DirectAction: true,
 		}
 		err := netlink.FilterAdd(x)
 		if err == nil {
-			h.filter, h.id = x, programID(p)
-			return nil
+			return x, nil
 		}
 		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("add filter: %w", err)
+			return nil, fmt.Errorf("add filter: %w", err)
 		}
 		errs = append(errs, err) // the priority is one of another kind of filter
 	}
-	return fmt.Errorf("add filter: priorities 1 to %d are taken: %w", clsactPriorities, errs[0])
+	return nil, fmt.Errorf("add filter: priorities 1 to %d are taken: %w", clsactPriorities, errs[0])
 }
 
 func (h *clsactHook) markName() string { return qdiscPrefix + pinSafe(h.ifc.Name) }
@@ -196,7 +204,7 @@ func (h *clsactHook) removeQdisc() error {
 		return nil
 	}
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-		filters, err := ingressFilters(h.ifc.Index, parent)
+		filters, err := filtersAt(h.ifc.Index, parent)
 		if errors.Is(err, ErrNoInterface) {
 			return nil
 		}

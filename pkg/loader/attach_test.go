@@ -147,7 +147,7 @@ func TestAdoptAfterCrash(t *testing.T) {
 // tcPrograms counts the programs on the ingress, of both kinds.
 func (h *host) tcPrograms(ifc Interface) int {
 	h.t.Helper()
-	filters, err := ingressFilters(ifc.Index, netlink.HANDLE_MIN_INGRESS)
+	filters, err := filtersAt(ifc.Index, netlink.HANDLE_MIN_INGRESS)
 	require.NoError(h.t, err)
 	n := len(filters)
 	if h.tcFlavor() == "tcx" {

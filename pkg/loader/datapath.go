@@ -29,6 +29,7 @@ type Options struct {
 	// nil: it does not probe. That none comes any more just after an attachment
 	// speaks against it.
 	Answers func() uint64
+	Probes  ProbeOptions
 	Log     *slog.Logger
 }
 
@@ -42,9 +43,11 @@ type Datapath struct {
 	follower *follower
 	woken    chan struct{} // something happened to an interface
 	notices  notices
+	probes   *Probes // nil: nothing is measured in the kernel
 
 	// Owned by Start, then by keep, then by Close: to attach can take its time.
 	sites   map[int]*site // by interface index
+	members map[int][]int // of interfaces whose programs are on those
 	answers history
 	swept   bool // nothing of an earlier process is left elsewhere
 
@@ -69,10 +72,13 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if d.folder, err = pinFolder(o.Pin).hold(); err != nil {
 		return nil, err
 	}
-	if d.object, err = load(o.Pin, o.Log); err != nil {
+	if d.object, err = load(o.Pin, o.Probes, o.Log); err != nil {
 		return nil, err
 	}
 	if err = errors.Join(d.object.setPolicy(&o.Policy), d.renew()); err != nil {
+		return nil, err
+	}
+	if err = d.beginProbes(); err != nil {
 		return nil, err
 	}
 	// From here on nothing that happens to an interface is missed.
@@ -140,6 +146,7 @@ func (d *Datapath) show() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.shown = now
+	d.coverProbes()
 }
 
 // Close ends the datapath. Programs go where that disturbs nothing. Where it would
@@ -151,6 +158,7 @@ func (d *Datapath) Close() error {
 		errs = append(errs, d.object.setLease(0))
 	}
 	for _, s := range d.sorted() {
+		errs = append(errs, s.detachEgress())
 		if what, yes := s.disturbs(); yes {
 			d.options.Log.Info("programs stay on the interface and pass everything", "interface", s.Interface.Name, "detaching", what)
 			errs = append(errs, s.leave())
@@ -174,6 +182,9 @@ func (d *Datapath) Close() error {
 // hangs on one: without its pin it would come off its interface.
 func (d *Datapath) release() error {
 	var errs []error
+	if d.probes != nil {
+		errs = append(errs, d.probes.close())
+	}
 	if d.object != nil {
 		d.mu.Lock()
 		errs = append(errs, d.object.Close())

@@ -97,7 +97,8 @@ func (f pinFolder) detachFilters() (removed []string, err error) {
 	var errs []error
 	for _, l := range links {
 		ifc := fromLink(l)
-		filters, err := ingressFilters(ifc.Index, netlink.HANDLE_MIN_INGRESS)
+		errs = append(errs, removeEgressFilter(ifc))
+		filters, err := filtersAt(ifc.Index, netlink.HANDLE_MIN_INGRESS)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -10,7 +10,7 @@ import (
 // drop forgets an interface that is gone, or that is not ours to answer on any more.
 func (d *Datapath) drop(s *site) error {
 	delete(d.sites, s.Interface.Index)
-	err := d.object.removeInterface(s.Interface.Index)
+	err := errors.Join(d.object.removeInterface(s.Interface.Index), s.detachEgress())
 	if isGone(s.Interface.Index) {
 		d.options.Log.Info("interface is gone", "interface", s.Interface.Name)
 		return errors.Join(err, s.detach()) // no pin stays

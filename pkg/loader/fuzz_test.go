@@ -39,7 +39,7 @@ func TestEveryLength(t *testing.T) {
 		for _, vlans := range [][]uint16{nil, {0x8100}, {0x88a8, 0x8100}} {
 			req := request(v6)
 			req.vlans, req.sport = vlans, 10000
-			full := append(probe(7), make([]byte, 60)...)
+			full := append(fullProbe(7), make([]byte, 60)...)
 			for n := range len(full) + 1 {
 				req.payload = full[:n]
 				judge(req, req.bytes())
@@ -47,7 +47,7 @@ func TestEveryLength(t *testing.T) {
 				judge(req, req.bytes())
 				req.trailer = nil
 			}
-			req.payload = probe(7)
+			req.payload = fullProbe(7)
 			for n := 14; n <= 128; n++ {
 				f := req.bytes()
 				judge(req, f[:min(n, len(f))])

@@ -19,8 +19,9 @@ const (
 	bpfLlamaActionACTION_PASS   bpfLlamaAction = 0
 	bpfLlamaActionACTION_DROP   bpfLlamaAction = 1
 	bpfLlamaActionACTION_REPLY  bpfLlamaAction = 2
-	bpfLlamaActionACTION_ABORT  bpfLlamaAction = 3
-	bpfLlamaActionLLAMA_ACTIONS bpfLlamaAction = 4
+	bpfLlamaActionACTION_TAKE   bpfLlamaAction = 3
+	bpfLlamaActionACTION_ABORT  bpfLlamaAction = 4
+	bpfLlamaActionLLAMA_ACTIONS bpfLlamaAction = 5
 )
 
 type bpfLlamaAddr struct {
@@ -48,12 +49,42 @@ type bpfLlamaConfig struct {
 	MinLen          uint32
 	Ports           [16]uint16
 	Refused         [64]uint16
+	ProbesFirst     uint16
+	ProbesLast      uint16
 	Nports          uint8
 	Nrefused        uint8
 	Allow862        uint8
 	TwampLight      uint8
 	Keyed           uint8
-	Pad             [7]uint8
+	Pad             [3]uint8
+}
+
+type bpfLlamaEvent struct {
+	_     structs.HostLayout
+	T1Ns  uint64
+	T4Ns  uint64
+	Row   uint32
+	Len   uint16
+	Ttl   uint8
+	Tos   uint8
+	Reply [68]uint8
+	Pad   [4]uint8
+}
+
+type bpfLlamaFlow struct {
+	_     structs.HostLayout
+	Row   uint32
+	First uint32
+	Mask  uint32
+}
+
+type bpfLlamaFlowKey struct {
+	_     structs.HostLayout
+	Dst   bpfLlamaAddr
+	Dport uint16
+	Sport uint16
+	Pad   uint16
+	Ssid  uint16
 }
 
 type bpfLlamaGsource struct {
@@ -151,14 +182,18 @@ const (
 	bpfLlamaReasonREASON_TLV_NOT_LINEAR   bpfLlamaReason = 31
 	bpfLlamaReasonREASON_UDP_LONG         bpfLlamaReason = 32
 	bpfLlamaReasonREASON_NO_LIMITER       bpfLlamaReason = 33
-	bpfLlamaReasonREASON_PORT_LOW         bpfLlamaReason = 34
-	bpfLlamaReasonREASON_PORT_REFLECTOR   bpfLlamaReason = 35
-	bpfLlamaReasonREASON_NOT_ALLOWED      bpfLlamaReason = 36
-	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY bpfLlamaReason = 37
-	bpfLlamaReasonREASON_RATE_PEER        bpfLlamaReason = 38
-	bpfLlamaReasonREASON_RATE_STRANGER    bpfLlamaReason = 39
-	bpfLlamaReasonREASON_WRITE_FAILED     bpfLlamaReason = 40
-	bpfLlamaReasonLLAMA_REASONS           bpfLlamaReason = 41
+	bpfLlamaReasonREASON_NO_FLOW          bpfLlamaReason = 34
+	bpfLlamaReasonREASON_NOT_IN_FLIGHT    bpfLlamaReason = 35
+	bpfLlamaReasonREASON_PORT_LOW         bpfLlamaReason = 36
+	bpfLlamaReasonREASON_PORT_REFLECTOR   bpfLlamaReason = 37
+	bpfLlamaReasonREASON_NOT_ALLOWED      bpfLlamaReason = 38
+	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY bpfLlamaReason = 39
+	bpfLlamaReasonREASON_RATE_PEER        bpfLlamaReason = 40
+	bpfLlamaReasonREASON_RATE_STRANGER    bpfLlamaReason = 41
+	bpfLlamaReasonREASON_CAPTURED         bpfLlamaReason = 42
+	bpfLlamaReasonREASON_RING_FULL        bpfLlamaReason = 43
+	bpfLlamaReasonREASON_WRITE_FAILED     bpfLlamaReason = 44
+	bpfLlamaReasonLLAMA_REASONS           bpfLlamaReason = 45
 )
 
 type bpfLlamaSession struct {
@@ -177,6 +212,14 @@ type bpfLlamaSession struct {
 	}
 }
 
+type bpfLlamaSlot struct {
+	_      structs.HostLayout
+	T1Ns   uint64
+	T1Wire [2]uint32
+	Seq    uint32
+	State  uint32
+}
+
 type bpfLlamaSource struct {
 	_        structs.HostLayout
 	TatNs    uint64
@@ -188,26 +231,32 @@ type bpfLlamaSource struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapLlamaAllow4  = "llama_allow4"
-	bpfMapLlamaAllow6  = "llama_allow6"
-	bpfMapLlamaConfig  = "llama_config"
-	bpfMapLlamaGsource = "llama_gsource"
-	bpfMapLlamaGuest   = "llama_guest"
-	bpfMapLlamaIface   = "llama_iface"
-	bpfMapLlamaIfstat  = "llama_ifstat"
-	bpfMapLlamaKeyed   = "llama_keyed"
-	bpfMapLlamaLease   = "llama_lease"
-	bpfMapLlamaLocal   = "llama_local"
-	bpfMapLlamaPeer    = "llama_peer"
-	bpfMapLlamaReason  = "llama_reason"
-	bpfMapLlamaScratch = "llama_scratch"
-	bpfMapLlamaSource  = "llama_source"
-	bpfProgLlamaTc     = "llama_tc"
-	bpfProgLlamaXdp    = "llama_xdp"
-	bpfProgLlamaXdpSkb = "llama_xdp_skb"
-	bpfVarLlamaActions = "llama_actions"
-	bpfVarLlamaFrags   = "llama_frags"
-	bpfVarLlamaReasons = "llama_reasons"
+	bpfMapLlamaAllow4     = "llama_allow4"
+	bpfMapLlamaAllow6     = "llama_allow6"
+	bpfMapLlamaConfig     = "llama_config"
+	bpfMapLlamaFlow       = "llama_flow"
+	bpfMapLlamaGsource    = "llama_gsource"
+	bpfMapLlamaGuest      = "llama_guest"
+	bpfMapLlamaIface      = "llama_iface"
+	bpfMapLlamaIfstat     = "llama_ifstat"
+	bpfMapLlamaKeyed      = "llama_keyed"
+	bpfMapLlamaLease      = "llama_lease"
+	bpfMapLlamaLocal      = "llama_local"
+	bpfMapLlamaPeer       = "llama_peer"
+	bpfMapLlamaReason     = "llama_reason"
+	bpfMapLlamaReplies    = "llama_replies"
+	bpfMapLlamaScratch    = "llama_scratch"
+	bpfMapLlamaSlot       = "llama_slot"
+	bpfMapLlamaSocket     = "llama_socket"
+	bpfMapLlamaSource     = "llama_source"
+	bpfProgLlamaEgress    = "llama_egress"
+	bpfProgLlamaTc        = "llama_tc"
+	bpfProgLlamaXdp       = "llama_xdp"
+	bpfProgLlamaXdpSkb    = "llama_xdp_skb"
+	bpfVarLlamaActions    = "llama_actions"
+	bpfVarLlamaEventShape = "llama_event_shape"
+	bpfVarLlamaFrags      = "llama_frags"
+	bpfVarLlamaReasons    = "llama_reasons"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -252,6 +301,7 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	LlamaEgress *ebpf.ProgramSpec `ebpf:"llama_egress"`
 	LlamaTc     *ebpf.ProgramSpec `ebpf:"llama_tc"`
 	LlamaXdp    *ebpf.ProgramSpec `ebpf:"llama_xdp"`
 	LlamaXdpSkb *ebpf.ProgramSpec `ebpf:"llama_xdp_skb"`
@@ -264,6 +314,7 @@ type bpfMapSpecs struct {
 	LlamaAllow4  *ebpf.MapSpec `ebpf:"llama_allow4"`
 	LlamaAllow6  *ebpf.MapSpec `ebpf:"llama_allow6"`
 	LlamaConfig  *ebpf.MapSpec `ebpf:"llama_config"`
+	LlamaFlow    *ebpf.MapSpec `ebpf:"llama_flow"`
 	LlamaGsource *ebpf.MapSpec `ebpf:"llama_gsource"`
 	LlamaGuest   *ebpf.MapSpec `ebpf:"llama_guest"`
 	LlamaIface   *ebpf.MapSpec `ebpf:"llama_iface"`
@@ -273,7 +324,10 @@ type bpfMapSpecs struct {
 	LlamaLocal   *ebpf.MapSpec `ebpf:"llama_local"`
 	LlamaPeer    *ebpf.MapSpec `ebpf:"llama_peer"`
 	LlamaReason  *ebpf.MapSpec `ebpf:"llama_reason"`
+	LlamaReplies *ebpf.MapSpec `ebpf:"llama_replies"`
 	LlamaScratch *ebpf.MapSpec `ebpf:"llama_scratch"`
+	LlamaSlot    *ebpf.MapSpec `ebpf:"llama_slot"`
+	LlamaSocket  *ebpf.MapSpec `ebpf:"llama_socket"`
 	LlamaSource  *ebpf.MapSpec `ebpf:"llama_source"`
 }
 
@@ -281,9 +335,10 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	LlamaActions *ebpf.VariableSpec `ebpf:"llama_actions"`
-	LlamaFrags   *ebpf.VariableSpec `ebpf:"llama_frags"`
-	LlamaReasons *ebpf.VariableSpec `ebpf:"llama_reasons"`
+	LlamaActions    *ebpf.VariableSpec `ebpf:"llama_actions"`
+	LlamaEventShape *ebpf.VariableSpec `ebpf:"llama_event_shape"`
+	LlamaFrags      *ebpf.VariableSpec `ebpf:"llama_frags"`
+	LlamaReasons    *ebpf.VariableSpec `ebpf:"llama_reasons"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -309,6 +364,7 @@ type bpfMaps struct {
 	LlamaAllow4  *ebpf.Map `ebpf:"llama_allow4"`
 	LlamaAllow6  *ebpf.Map `ebpf:"llama_allow6"`
 	LlamaConfig  *ebpf.Map `ebpf:"llama_config"`
+	LlamaFlow    *ebpf.Map `ebpf:"llama_flow"`
 	LlamaGsource *ebpf.Map `ebpf:"llama_gsource"`
 	LlamaGuest   *ebpf.Map `ebpf:"llama_guest"`
 	LlamaIface   *ebpf.Map `ebpf:"llama_iface"`
@@ -318,7 +374,10 @@ type bpfMaps struct {
 	LlamaLocal   *ebpf.Map `ebpf:"llama_local"`
 	LlamaPeer    *ebpf.Map `ebpf:"llama_peer"`
 	LlamaReason  *ebpf.Map `ebpf:"llama_reason"`
+	LlamaReplies *ebpf.Map `ebpf:"llama_replies"`
 	LlamaScratch *ebpf.Map `ebpf:"llama_scratch"`
+	LlamaSlot    *ebpf.Map `ebpf:"llama_slot"`
+	LlamaSocket  *ebpf.Map `ebpf:"llama_socket"`
 	LlamaSource  *ebpf.Map `ebpf:"llama_source"`
 }
 
@@ -327,6 +386,7 @@ func (m *bpfMaps) Close() error {
 		m.LlamaAllow4,
 		m.LlamaAllow6,
 		m.LlamaConfig,
+		m.LlamaFlow,
 		m.LlamaGsource,
 		m.LlamaGuest,
 		m.LlamaIface,
@@ -336,7 +396,10 @@ func (m *bpfMaps) Close() error {
 		m.LlamaLocal,
 		m.LlamaPeer,
 		m.LlamaReason,
+		m.LlamaReplies,
 		m.LlamaScratch,
+		m.LlamaSlot,
+		m.LlamaSocket,
 		m.LlamaSource,
 	)
 }
@@ -345,15 +408,17 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	LlamaActions *ebpf.Variable `ebpf:"llama_actions"`
-	LlamaFrags   *ebpf.Variable `ebpf:"llama_frags"`
-	LlamaReasons *ebpf.Variable `ebpf:"llama_reasons"`
+	LlamaActions    *ebpf.Variable `ebpf:"llama_actions"`
+	LlamaEventShape *ebpf.Variable `ebpf:"llama_event_shape"`
+	LlamaFrags      *ebpf.Variable `ebpf:"llama_frags"`
+	LlamaReasons    *ebpf.Variable `ebpf:"llama_reasons"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	LlamaEgress *ebpf.Program `ebpf:"llama_egress"`
 	LlamaTc     *ebpf.Program `ebpf:"llama_tc"`
 	LlamaXdp    *ebpf.Program `ebpf:"llama_xdp"`
 	LlamaXdpSkb *ebpf.Program `ebpf:"llama_xdp_skb"`
@@ -361,6 +426,7 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.LlamaEgress,
 		p.LlamaTc,
 		p.LlamaXdp,
 		p.LlamaXdpSkb,

@@ -21,6 +21,9 @@ const (
 // sessionUp is a flag of a session in llama_peer and llama_guest (bpf/shared.h).
 const sessionUp = 1
 
+// slotEventLost is a flag of a probe in llama_slot.
+const slotEventLost = 2
+
 const maxMACs = len(bpfLlamaIface{}.Macs)
 
 // setLocal says which addresses are this host's, and replaces the ones before.

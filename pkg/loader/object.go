@@ -36,7 +36,7 @@ type object struct {
 
 // load loads the programs and adopts the maps that are pinned in the folder pin,
 // which it makes. Maps of another shape it replaces. What is armed stays so.
-func load(pin string, log *slog.Logger) (*object, error) {
+func load(pin string, probes ProbeOptions, log *slog.Logger) (*object, error) {
 	if err := pinFolder(pin).prepare(); err != nil {
 		return nil, explain(err)
 	}
@@ -48,6 +48,7 @@ func load(pin string, log *slog.Logger) (*object, error) {
 	if err := fit(spec); err != nil {
 		return nil, explain(err)
 	}
+	probes.size(spec)
 	if err := dropOtherShapes(pin, spec, log); err != nil {
 		return nil, explain(err)
 	}

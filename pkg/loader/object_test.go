@@ -31,7 +31,7 @@ func bpffs(t *testing.T) string {
 
 func mustLoad(t *testing.T, pin string) *object {
 	t.Helper()
-	o, err := load(pin, quiet())
+	o, err := load(pin, ProbeOptions{}, quiet())
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if o != nil {
@@ -55,7 +55,7 @@ func TestLoadAdopts(t *testing.T) {
 
 	names, err := os.ReadDir(pin)
 	require.NoError(t, err)
-	require.Len(t, names, 14)
+	require.Len(t, names, 18)
 
 	b := mustLoad(t, pin)
 	s := &rig{object: b, t: t, offset: r.offset}
@@ -117,12 +117,12 @@ func TestLoadNotBPFFS(t *testing.T) {
 	lab.Require(t, lab.Root)
 	dir := t.TempDir()
 	for _, pin := range []string{dir, filepath.Join(dir, "llama")} {
-		_, err := load(pin, quiet())
+		_, err := load(pin, ProbeOptions{}, quiet())
 		require.ErrorIs(t, err, ErrPinFolder)
 		require.ErrorContains(t, err, "mount -t bpf bpf /sys/fs/bpf")
 	}
 	require.NoDirExists(t, filepath.Join(dir, "llama"))
-	_, err := load(filepath.Join(dir, "not", "there"), quiet())
+	_, err := load(filepath.Join(dir, "not", "there"), ProbeOptions{}, quiet())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -140,7 +140,7 @@ func TestLoadWithoutCapabilities(t *testing.T) {
 		less[0].Effective &= uint32(keep)
 		less[1].Effective &= uint32(keep >> 32)
 		require.NoError(t, unix.Capset(&hdr, &less[0]))
-		_, err := load(filepath.Join(pin, "llama"), quiet())
+		_, err := load(filepath.Join(pin, "llama"), ProbeOptions{}, quiet())
 		require.NoError(t, unix.Capset(&hdr, &caps[0]))
 		require.ErrorIs(t, err, ErrPermission)
 		require.ErrorContains(t, err, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")

@@ -79,7 +79,7 @@ func (o *object) setPolicy(p *Policy) error {
 		return fmt.Errorf("write keyed SSIDs: %w", err)
 	}
 	return o.updateConfig(func(old *bpfLlamaConfig) {
-		c.Gen = old.Gen
+		c.Gen, c.ProbesFirst, c.ProbesLast = old.Gen, old.ProbesFirst, old.ProbesLast
 		*old = *c
 	})
 }

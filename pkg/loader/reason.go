@@ -39,12 +39,16 @@ var reasonNames = [...]string{
 	bpfLlamaReasonREASON_TLV_NOT_LINEAR:   "tlv_not_linear",
 	bpfLlamaReasonREASON_UDP_LONG:         "udp_long",
 	bpfLlamaReasonREASON_NO_LIMITER:       "no_limiter",
+	bpfLlamaReasonREASON_NO_FLOW:          "no_flow",
+	bpfLlamaReasonREASON_NOT_IN_FLIGHT:    "not_in_flight",
 	bpfLlamaReasonREASON_PORT_LOW:         "port_low",
 	bpfLlamaReasonREASON_PORT_REFLECTOR:   "port_reflector",
 	bpfLlamaReasonREASON_NOT_ALLOWED:      "not_allowed",
 	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY: "looks_like_reply",
 	bpfLlamaReasonREASON_RATE_PEER:        "rate_peer",
 	bpfLlamaReasonREASON_RATE_STRANGER:    "rate_stranger",
+	bpfLlamaReasonREASON_CAPTURED:         "captured",
+	bpfLlamaReasonREASON_RING_FULL:        "ring_full",
 	bpfLlamaReasonREASON_WRITE_FAILED:     "write_failed",
 }
 
@@ -52,6 +56,7 @@ var actionNames = [...]string{
 	bpfLlamaActionACTION_PASS:  "pass",
 	bpfLlamaActionACTION_DROP:  "drop",
 	bpfLlamaActionACTION_REPLY: "reply",
+	bpfLlamaActionACTION_TAKE:  "take",
 	bpfLlamaActionACTION_ABORT: "abort",
 }
 

@@ -21,11 +21,11 @@ func request(v6 bool) *packet {
 	if v6 {
 		p.etherType, p.src, p.dst, p.label = 0x86dd, peer6, host6, 0xabcde
 	}
-	p.payload = probe(10)
+	p.payload = fullProbe(10)
 	return p
 }
 
-func probe(dscp1 uint8) []byte {
+func fullProbe(dscp1 uint8) []byte {
 	b := base()
 	b = append(b, make([]byte, stamp.ClassOfServiceLen+stamp.DirectMeasurementLen)...)
 	n := stamp.BaseLen + stamp.PutClassOfService(b[stamp.BaseLen:], dscp1)

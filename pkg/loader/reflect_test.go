@@ -114,7 +114,7 @@ func TestReflectDeniedDSCP(t *testing.T) {
 		n := uint32(0)
 		for dscp := range uint8(64) {
 			req := request(v6)
-			req.payload = probe(dscp)
+			req.payload = fullProbe(dscp)
 			n++
 			r.answered(kind, req, arrival{rx: n, tx: n, allow: ^stamp.DSCPSet(p.DenyDSCP)})
 		}

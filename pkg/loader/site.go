@@ -15,6 +15,7 @@ import (
 // A site is an interface with our programs, or one that was left to the sockets.
 type site struct {
 	*attachment
+	egress   egress // nil: probes that leave are not stamped
 	trial    *trial
 	left     time.Time // when it last left a step
 	lostAt   time.Time // when somebody last took its program off
@@ -63,7 +64,7 @@ func (d *Datapath) reconcile(ctx context.Context) error {
 // One that cannot be had does not keep the others from it.
 func (d *Datapath) wanted() (found map[int]Place, all bool, err error) {
 	ifcs, errs := d.interfaces()
-	found = map[int]Place{}
+	found, d.members = map[int]Place{}, map[int][]int{}
 	for _, ifc := range ifcs {
 		there, err := places(ifc)
 		if err != nil {
@@ -71,6 +72,9 @@ func (d *Datapath) wanted() (found map[int]Place, all bool, err error) {
 		}
 		for _, p := range there {
 			found[p.Interface.Index] = p
+			if p.Interface.Index != ifc.Index {
+				d.members[ifc.Index] = append(d.members[ifc.Index], p.Interface.Index)
+			}
 		}
 	}
 	if len(ifcs) == 0 && len(errs) == 0 && d.notices.isNew("interfaces", "none") {
@@ -131,6 +135,7 @@ func (d *Datapath) add(ctx context.Context, p Place) error {
 	s := &site{attachment: a}
 	d.sites[p.Interface.Index] = s
 	d.begin(s, before)
+	d.stampEgress(s)
 	args := []any{"interface", p.Interface.Name, "mode", a.Step.String()}
 	if a.Flavor != "" {
 		args = append(args, "by", a.Flavor)

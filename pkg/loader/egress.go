@@ -1,0 +1,147 @@
+//go:build linux
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const filterEgress = filterPrefix + "egress"
+
+// egress is the program that stamps probes where they leave an interface. It is
+// for this process alone, since probes are: nothing of it is pinned.
+type egress interface{ detach() error }
+
+// attachEgress puts the program behind all others on the egress of an interface: by
+// tcx, and on kernels without it (before 6.6) as a filter of clsact.
+func attachEgress(ifc Interface, p *ebpf.Program) (egress, error) {
+	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: ifc.Index, Attach: ebpf.AttachTCXEgress})
+	if err == nil {
+		return tcxEgress{l}, nil
+	}
+	if !errors.Is(err, ebpf.ErrNotSupported) {
+		return nil, fmt.Errorf("attach to egress of %s: %w", ifc.Name, err)
+	}
+	return attachClsactEgress(ifc, p)
+}
+
+type tcxEgress struct{ link link.Link }
+
+func (e tcxEgress) detach() error {
+	err := e.link.Detach()
+	if errors.Is(err, unix.ENOLINK) {
+		err = nil // with its interface
+	}
+	return errors.Join(err, e.link.Close())
+}
+
+// clsactEgress is a filter, which stays when its process is killed: the next one
+// finds it by its name and replaces it.
+type clsactEgress struct {
+	ifc       Interface
+	filter    *netlink.BpfFilter
+	ownsQdisc bool
+}
+
+func attachClsactEgress(ifc Interface, p *ebpf.Program) (egress, error) {
+	if err := removeEgressFilter(ifc); err != nil {
+		return nil, err
+	}
+	created, err := addClsact(ifc.Index)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := addFilter(ifc.Index, netlink.HANDLE_MIN_EGRESS, filterEgress, p)
+	if err != nil {
+		return nil, err
+	}
+	return &clsactEgress{ifc: ifc, filter: filter, ownsQdisc: created}, nil
+}
+
+func removeEgressFilter(ifc Interface) error {
+	filters, err := filtersAt(ifc.Index, netlink.HANDLE_MIN_EGRESS)
+	if err != nil {
+		return err
+	}
+	for _, x := range filters {
+		if b, ok := x.(*netlink.BpfFilter); ok && b.Name == filterEgress {
+			if err := netlink.FilterDel(b); err != nil {
+				return fmt.Errorf("remove filter from egress of %s: %w", ifc.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *clsactEgress) detach() error {
+	if isGone(e.ifc.Index) {
+		return nil
+	}
+	if err := removeEgressFilter(e.ifc); err != nil {
+		return err
+	}
+	h := clsactHook{ifc: e.ifc, ownsQdisc: e.ownsQdisc}
+	return h.removeQdisc()
+}
+
+// beginProbes makes the tables ready, if anything is to be measured.
+func (d *Datapath) beginProbes() (err error) {
+	o := d.options.Probes
+	if o.Flows == 0 {
+		return d.object.setProbePorts(0, 0)
+	}
+	if d.probes, err = newProbes(d.object); err != nil {
+		return fmt.Errorf("measure in the kernel: %w", err)
+	}
+	return d.object.setProbePorts(o.First, o.Last)
+}
+
+// Probes is the part that measures; nil if Options.Probes asked for none. It ends
+// with the Datapath.
+func (d *Datapath) Probes() *Probes { return d.probes }
+
+// stampEgress has the probes stamped that leave by the interface. Where that cannot
+// be had, they are measured by their sockets.
+func (d *Datapath) stampEgress(s *site) {
+	if d.probes == nil {
+		return
+	}
+	var err error
+	if s.egress, err = attachEgress(s.Interface, d.object.LlamaEgress); err != nil {
+		d.options.Log.Warn("probes are stamped by their sockets only", "interface", s.Interface.Name, "why", err)
+	}
+}
+
+func (s *site) detachEgress() error {
+	if s.egress == nil {
+		return nil
+	}
+	err := s.egress.detach()
+	s.egress = nil
+	return err
+}
+
+// coverProbes notes on which interfaces probes are measured in the kernel: where
+// both programs are. An interface with members is one if all of them are.
+func (d *Datapath) coverProbes() {
+	if d.probes == nil {
+		return
+	}
+	covered := map[int]bool{}
+	for _, s := range d.sites {
+		if s.egress != nil && s.Step != StepSocket {
+			covered[s.Interface.Index] = true
+		}
+	}
+	for upper, members := range d.members {
+		covered[upper] = !slices.ContainsFunc(members, func(m int) bool { return !covered[m] })
+	}
+	d.probes.cover(covered)
+}
