@@ -96,7 +96,7 @@ func (a *agent) beginKernel(cfg *config.Config) error {
 	a.mu.Lock()
 	policy, targets := policyOf(cfg, a.peers), a.peers
 	a.mu.Unlock()
-	k, err := startKernel(context.Background(), cfg, policy, targets, a.answers, a.log)
+	k, err := startKernel(context.Background(), cfg, policy, targets, kernelHooks{a.answers, a.covered}, a.log)
 	a.mu.Lock()
 	a.kernel = k
 	a.mu.Unlock()
@@ -122,6 +122,13 @@ func (a *agent) answers() uint64 {
 	return c.Stats()["replies"]
 }
 
+// covered has the collector look anew at what the kernel measures.
+func (a *agent) covered() {
+	if c := a.answered.Load(); c != nil {
+		c.Rediscover()
+	}
+}
+
 func (a *agent) beginCollector(cfg *config.Config) error {
 	a.mu.Lock()
 	a.probing = len(cfg.Targets) > 0
@@ -133,6 +140,9 @@ func (a *agent) beginCollector(cfg *config.Config) error {
 	}
 	o := collectorOptions(cfg)
 	o.Emit, o.Resolved, o.Log = a.window, a.resolved, a.log
+	a.mu.Lock()
+	o.Kernel = a.kernel.probes()
+	a.mu.Unlock()
 	c, err := collector.New(o)
 	if err != nil {
 		return fmt.Errorf("start collector: %w", err)
@@ -143,7 +153,7 @@ func (a *agent) beginCollector(cfg *config.Config) error {
 	a.answered.Store(c)
 	a.collecting = start(c.Run)
 	a.log.Info("probing", "targets", len(cfg.Targets), "classes", len(cfg.Probing.Classes), "ports", cfg.Probing.Ports,
-		"interval", cfg.Probing.Timing.Interval, "clock", probe.ClockSocket)
+		"interval", cfg.Probing.Timing.Interval)
 	return nil
 }
 
@@ -215,6 +225,7 @@ func (a *agent) reload(cfg *config.Config) error {
 	}
 	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
 	if !sameKernel(old, cfg) {
+		keep(a.endCollector(), func() {}) // it reads the tables of the datapath that goes
 		keep(a.reloadKernel(old, cfg), func() { cfg.Datapath = old.Datapath })
 	}
 	keep(a.reloadCollector(old, cfg), func() {})
@@ -282,9 +293,13 @@ func (a *agent) reloadCollector(old, cfg *config.Config) error {
 		a.collector.Update(planOf(cfg))
 		return nil
 	}
+	return errors.Join(a.endCollector(), a.beginCollector(cfg))
+}
+
+func (a *agent) endCollector() error {
 	err := a.collecting.stop()
 	a.mu.Lock()
 	a.collector, a.collecting = nil, nil
 	a.mu.Unlock()
-	return errors.Join(err, a.beginCollector(cfg))
+	return err
 }

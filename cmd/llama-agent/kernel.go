@@ -11,6 +11,7 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/internal/stamp"
+	"github.com/llama-agent/llama-agent/pkg/collector"
 	"github.com/llama-agent/llama-agent/pkg/loader"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
 )
@@ -22,9 +23,15 @@ type kernelPart struct {
 	keeping  *part
 }
 
+// kernelHooks join the datapath to the collector; nil where there is none.
+type kernelHooks struct {
+	answers func() uint64 // how many replies the host's own probes have had
+	covered func()        // told when the kernel measures on other interfaces
+}
+
 // startKernel puts the reflector into the kernel as far as the configuration lets
 // it. In mode auto a host that cannot do it is no error: the log says why.
-func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Policy, targets []netip.Addr, answers func() uint64,
+func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Policy, targets []netip.Addr, of kernelHooks,
 	log *slog.Logger) (*kernelPart, error) {
 	mode, err := loader.ParseMode(cfg.Datapath.Mode)
 	if err != nil {
@@ -38,7 +45,8 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: targets,
 		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
 		Policy: kernelPolicy(cfg, policy, ports), Local: local,
-		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: answers, Log: log,
+		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: of.answers, Log: log,
+		Probes: kernelProbes(cfg, of.covered),
 	})
 	if err != nil && mode == loader.ModeAuto {
 		log.Warn("reflecting over sockets only", "why", err)
@@ -48,6 +56,28 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
 	return &kernelPart{datapath: d, keeping: start(d.Run)}, nil
+}
+
+// kernelProbes is the room that the kernel needs to measure what is configured.
+func kernelProbes(cfg *config.Config, covered func()) loader.ProbeOptions {
+	p, families := &cfg.Probing, 1
+	if p.Family == config.FamilyBoth {
+		families = 2
+	}
+	return loader.ProbeOptions{
+		Flows:    len(cfg.Targets) * families * len(p.Classes) * p.Ports,
+		InFlight: collector.InFlight(p.Timing),
+		First:    p.SourcePorts.Lo, Last: p.SourcePorts.Hi,
+		Changed: covered,
+	}
+}
+
+// probes is what measures in the kernel; nil if nothing does.
+func (k *kernelPart) probes() collector.Kernel {
+	if k == nil || k.datapath.Probes() == nil {
+		return nil
+	}
+	return k.datapath.Probes()
 }
 
 // stop takes the reflector out of the kernel where that disturbs nothing.
@@ -145,5 +175,6 @@ func kernelCounters(c loader.Counters, interfaces []loader.InterfaceState) map[s
 // sameKernel says whether a reload leaves the datapath where it is.
 func sameKernel(old, cfg *config.Config) bool {
 	return reflect.DeepEqual(old.Datapath, cfg.Datapath) && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) &&
-		old.Reflector.Timestamps == cfg.Reflector.Timestamps
+		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.Probing.SourcePorts == cfg.Probing.SourcePorts &&
+		(len(old.Targets) == 0) == (len(cfg.Targets) == 0)
 }

@@ -92,6 +92,24 @@ func (l *line) counts() counts {
 	}
 }
 
+func (c counts) plus(o counts) counts {
+	c.Sent += o.Sent
+	c.Received += o.Received
+	c.Lost += o.Lost
+	c.LostForward += o.LostForward
+	c.LostReverse += o.LostReverse
+	c.LostUnsplit += o.LostUnsplit
+	c.Refused += o.Refused
+	c.Unreachable += o.Unreachable
+	c.Late += o.Late
+	c.NotSent += o.NotSent
+	c.LocalDrop += o.LocalDrop
+	c.Duplicate += o.Duplicate
+	c.Reordered += o.Reordered
+	c.Corrupted += o.Corrupted
+	return c
+}
+
 // pathTo sums the lines of llama_path to a target.
 func pathTo(lines []line, dst string) (sum counts, n int) {
 	for _, l := range lines {
@@ -99,21 +117,7 @@ func pathTo(lines []line, dst string) (sum counts, n int) {
 			continue
 		}
 		n++
-		c := l.counts()
-		sum.Sent += c.Sent
-		sum.Received += c.Received
-		sum.Lost += c.Lost
-		sum.LostForward += c.LostForward
-		sum.LostReverse += c.LostReverse
-		sum.LostUnsplit += c.LostUnsplit
-		sum.Refused += c.Refused
-		sum.Unreachable += c.Unreachable
-		sum.Late += c.Late
-		sum.NotSent += c.NotSent
-		sum.LocalDrop += c.LocalDrop
-		sum.Duplicate += c.Duplicate
-		sum.Reordered += c.Reordered
-		sum.Corrupted += c.Corrupted
+		sum = sum.plus(l.counts())
 	}
 	return sum, n
 }

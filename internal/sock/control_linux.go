@@ -112,6 +112,7 @@ type Outgoing struct {
 	TTL     uint8      // TTL or hop limit; 0: as Options.TTL has it
 	Source  netip.Addr // the address it leaves from; invalid: the kernel chooses
 	IfIndex int        // the interface, needed with a link-local Source; else 0
+	TxStamp bool       // a transmit stamp comes back, where Options.TxStamps asks for none
 }
 
 // SetControl marks datagram i. Each datagram carries its own marks, so that
@@ -130,6 +131,9 @@ func (b *Batch) SetControl(i int, v6 bool, o *Outgoing) {
 	}
 	if o.TTL != 0 {
 		n = putInt(c, n, level, ttl, int32(o.TTL))
+	}
+	if o.TxStamp {
+		n = putInt(c, n, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, unix.SOF_TIMESTAMPING_TX_SOFTWARE)
 	}
 	switch {
 	case !o.Source.IsValid():

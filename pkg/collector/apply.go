@@ -79,10 +79,11 @@ func (l *loop) apply(p *resolvedPlan) {
 func (l *loop) refresh(p *path, e *endpoint) {
 	moved := p.route.ifIndex != e.route.ifIndex
 	p.target, p.route = e.target, e.route
+	l.enlist(p)
 	for i := range p.flows {
 		f := &p.flows[i]
 		if moved {
-			f.stamped = e.route.stamps
+			f.stamped = e.route.stamps || p.kernel
 		}
 		if e.addr.Addr().Zone() != "" {
 			f.dest = sock.NewSockaddr(e.addr) // the interface may have been made anew
@@ -170,10 +171,11 @@ func (l *loop) forget(p *path) {
 	for i := range p.flows {
 		f := &p.flows[i]
 		l.unlink(f)
+		l.delist(f)
 		if f.sock.flows--; f.sock.flows == 0 {
 			delete(l.sockets, f.sock.key)
 			delete(l.byFD, int32(f.sock.fd))
-			f.sock.close()
+			l.closeSocket(f.sock)
 		}
 	}
 }

@@ -53,10 +53,14 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 	if err != nil {
 		return nil, err
 	}
+	var covers func(int) bool
+	if o.Kernel != nil {
+		covers = o.Kernel.Covers
+	}
 	return &Collector{
 		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1),
 		reporter: &reporter{emit: o.Emit, all: o.AllFlow, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
-		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, kept: nil},
+		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, kept: nil},
 	}, nil
 }
 
@@ -84,6 +88,12 @@ func (c *Collector) Update(p Plan) {
 	c.plan = p
 	c.number++
 	c.mu.Unlock()
+	c.Rediscover()
+}
+
+// Rediscover looks the targets and the ways to them up anew, soon: what the kernel
+// covers has changed.
+func (c *Collector) Rediscover() {
 	select {
 	case c.changed <- struct{}{}:
 	default:

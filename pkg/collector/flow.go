@@ -23,7 +23,8 @@ type flow struct {
 	marks   marks // as last seen
 	batch   uint64
 	older   *flow // a flow that is gone from the plan and had the same session
-	stamped bool  // the device stamps what it transmits: a probe without a stamp never left
+	stamped bool  // what it transmits is stamped: a probe without a stamp never left
+	row     int64 // in the kernel's tables; -1 if it has none
 }
 
 // A slot collects what is heard of one probe until it is forgotten.
@@ -31,8 +32,8 @@ type slot struct {
 	wire      stamp.Timestamp // T1 as it was sent: an echo must match
 	sent      int64           // monotonic ns, read just before the send
 	due       int64           // monotonic ns
-	t1        int64           // monotonic ns, the kernel's transmit stamp; 0 if none came
-	t4        int64           // monotonic ns, the kernel's receive stamp; 0 if none came
+	t1        int64           // monotonic ns, when it was transmitted; 0 if unknown
+	t4        int64           // monotonic ns, when the reply was received; 0 if unknown
 	got       int64           // monotonic ns, when the batch that brought the reply was read
 	responder int64           // T3-T2, ns; -1 if the stamps make no sense
 	win       uint32          // number of the window it was sent in
@@ -41,6 +42,8 @@ type slot struct {
 	dups      uint8 // replies beyond the first
 	extra     uint8 // those of them that have a reply number of their own
 	reordered bool
+	kernel    bool // it was to be measured in the kernel,
+	captured  bool // and its reply was: t1 and t4 are the kernel's
 	marks     marks
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/llama-agent/llama-agent/internal/probe"
 	"github.com/llama-agent/llama-agent/internal/sock"
 	"github.com/llama-agent/llama-agent/internal/stamp"
 )
@@ -29,6 +30,7 @@ type loop struct {
 	count    int
 	log      *slog.Logger
 	observe  func(Answer) // nil: none
+	kernel   Kernel       // nil: none
 
 	epoll    int
 	sockets  map[socketKey]*socket
@@ -37,7 +39,9 @@ type loop struct {
 	paths    map[pathKey]*path
 	retiring []*path // gone from the plan, with windows still to be written
 	byKey    map[flowKey]*flow
-	wire     stamp.Clock // how T1 is written
+	rows     map[uint32]*flow // in the kernel's tables
+	full     bool             // those are, or were once
+	wire     stamp.Clock      // how T1 is written
 
 	estimated stamp.ErrorEstimate // in the probes now
 	anyAuth   bool
@@ -56,6 +60,8 @@ type loop struct {
 	events  [256]unix.EpollEvent
 	meta    sock.Meta
 	decoded stamp.Reply
+	// onCaptured is captured, as one value for all calls.
+	onCaptured func(*probe.Captured)
 
 	// Shared with other goroutines.
 	stats    stats
@@ -79,11 +85,12 @@ const (
 func newLoop(o *Options, c clock) (l *loop, err error) {
 	l = &loop{
 		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources,
-		observe: o.Observe, counted: o.Count > 0, count: o.Count, log: o.Log,
+		observe: o.Observe, kernel: o.Kernel, rows: map[uint32]*flow{}, counted: o.Count > 0, count: o.Count, log: o.Log,
 		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
 		in: sock.NewBatch(batchSize, max(2048, o.Plan.Size)), errs: sock.NewBatch(batchSize, 256),
 		reports: make(chan event, 64),
 	}
+	l.onCaptured = l.captured
 	l.out.batch = sock.NewBatch(batchSize, max(256, o.Plan.Size))
 	l.out.count = 1
 	l.schedule.interval = int64(o.Timing.Interval)
@@ -222,8 +229,11 @@ func (l *loop) finish() {
 }
 
 func (l *loop) close() error {
+	for _, f := range l.rows {
+		l.delist(f)
+	}
 	for _, s := range l.sockets {
-		s.close()
+		l.closeSocket(s)
 	}
 	return errors.Join(unix.Close(l.epoll), l.clock.Close())
 }

@@ -34,13 +34,13 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	}
 	l.anyAuth = l.anyAuth || auth != nil
 	// A probe is held until Late after it was sent, and then until the sockets were read.
-	slots := int((l.late+2*int64(drainEvery))/l.schedule.interval) + 2
+	slots := inFlight(l.late, l.schedule.interval)
 	if l.counted {
 		slots = min(slots, l.count)
 	}
 	ring := make([]slot, slots*len(w.ports)) // one allocation a path
 	for i := range made.flows {
-		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
+		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
 			slots: ring[i*slots : (i+1)*slots : (i+1)*slots]}
 	}
 	for i := range made.flows {
@@ -53,8 +53,15 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 			return nil, err
 		}
 	}
+	made.mark.TxStamp = l.kernel != nil
+	l.enlist(made)
 	return made, nil
 }
+
+func inFlight(late, interval int64) int { return int((late+2*int64(drainEvery))/interval) + 2 }
+
+// InFlight is how many probes of a flow are remembered at once, at the most.
+func InFlight(t probe.Timing) int { return inFlight(int64(t.Late), int64(t.Interval)) }
 
 // bind gives a flow its source port. Two names for one address and port may not
 // share a session: where the kernel chooses ports, the second gets others here,

@@ -34,6 +34,7 @@ type Options struct {
 	Format  stamp.Format          // of T1 on the wire
 	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
+	Kernel  Kernel                // measures where it can; nil: the sockets do it all
 	Self    bool                  // probe targets that are this host (ping, loopback)
 	Count   int                   // probes of each flow, then the collector ends; 0: until stopped
 	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss

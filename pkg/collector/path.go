@@ -31,6 +31,7 @@ type path struct {
 	mark    sock.Outgoing
 	flows   []flow
 	windows []*pathWindow
+	kernel  bool    // probes from now on are measured in the kernel
 	stamped bool    // a transmit stamp has come: the clock is the sockets'
 	jitter  float64 // ns, RFC 3550 section 6.4.1, running
 	order   int     // in the plan: paths are written in that order
@@ -48,4 +49,5 @@ type route struct {
 	source  netip.Addr // invalid if unknown
 	ifIndex int        // 0 if unknown
 	stamps  bool       // its driver says that it stamps what it transmits
+	kernel  bool       // probes are stamped and replies taken there (Kernel.Covers)
 }

@@ -28,12 +28,13 @@ func (l *loop) drain() {
 	n := 0
 	for range maxRounds {
 		before := l.offset.at
+		all := l.readCaptured()
 		var errno unix.Errno
 		n, errno = sock.EpollNow(l.epoll, l.events[:])
 		if errno != 0 {
 			return // interrupted
 		}
-		if n == 0 {
+		if n == 0 && all {
 			l.drained = before
 			return
 		}
@@ -101,6 +102,11 @@ func (l *loop) reply(s *socket, b []byte, from netip.AddrPort, m *sock.Meta) {
 		f.path.window(p.win).flows[f.index].Corrupted++
 		return
 	}
+	l.matched(f, p, r, m)
+}
+
+// matched takes in a reply to the probe in slot p of flow f.
+func (l *loop) matched(f *flow, p *slot, r *stamp.Reply, m *sock.Meta) {
 	l.stats.add(countReplies)
 	if r.Malformed || r.Integrity {
 		l.stats.add(countReplyTLV)

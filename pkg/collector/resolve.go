@@ -44,6 +44,7 @@ type resolver struct {
 	self   bool
 	host   string
 	allow  func(netip.Addr) bool
+	covers func(ifIndex int) bool  // nil: none
 	kept   map[string][]netip.Addr // by name looked up
 }
 
@@ -92,6 +93,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 				stamps[way.ifIndex] = txStamps(way.ifIndex)
 			}
 			way.stamps = stamps[way.ifIndex]
+			way.kernel = r.covers != nil && r.covers(way.ifIndex)
 			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: way})
 		}
 	}

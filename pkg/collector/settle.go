@@ -10,14 +10,14 @@ func (l *loop) settle(f *flow, upTo int64) {
 		if s.sent+l.late > upTo {
 			return
 		}
-		l.end(f, s)
+		l.end(f, s, f.tail)
 		f.tail++
 	}
 }
 
 // end counts one probe in the window it was sent in: the only place where a
 // probe ends.
-func (l *loop) end(f *flow, s *slot) {
+func (l *loop) end(f *flow, s *slot, seq uint32) {
 	w := f.path.window(s.win)
 	c := &w.flows[f.index]
 	switch s.state {
@@ -34,13 +34,13 @@ func (l *loop) end(f *flow, s *slot) {
 		l.advance(f, s)
 	case slotWaiting:
 		l.waiting--
-		switch {
-		case f.sock.claimDrop(&l.stats):
-			// The reply reached our socket: for the direction it counts as seen.
+		switch dropped, neverLeft := l.missing(f, s, seq); {
+		case dropped:
+			// The reply reached this host: for the direction it counts as seen.
 			c.Sent++
 			c.LocalDrop++
 			f.dir.seen++
-		case s.t1 == 0 && f.stamped:
+		case neverLeft:
 			// The kernel took it and no device transmitted it: no carrier, no neighbour yet.
 			c.NotSent++
 			w.notSent[reasonNeverLeft]++
@@ -50,6 +50,17 @@ func (l *loop) end(f *flow, s *slot) {
 			l.giveUp(f, f.dir.lose(s.win))
 		}
 	}
+}
+
+// missing says what this host has to do with it that nothing was heard of a probe.
+// In the kernel that is exact; at a socket drops are an upper bound.
+func (l *loop) missing(f *flow, s *slot, seq uint32) (dropped, neverLeft bool) {
+	if s.kernel && f.stamped {
+		fate := l.fate(f, s, seq)
+		return fate == probe.FateEventLost, fate == probe.FateNotSeen
+	}
+	dropped = f.sock.claimDrop(&l.stats)
+	return dropped, !dropped && !s.kernel && s.t1 == 0 && f.stamped
 }
 
 func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
@@ -71,7 +82,7 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	}
 	c.Received++
 	left := s.sent
-	if !l.offset.stepWithin(s.sent, s.got) {
+	if s.kernel || !l.offset.stepWithin(s.sent, s.got) {
 		left = max(left, s.t1)
 	}
 	w.sendLate.Record(left - s.due)
@@ -97,6 +108,9 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 // times returns how long the reply took in all and, of it, the network's share
 // (T4-T1)-(T3-T2), or -1 if the stamps cannot be held against each other.
 func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
+	if s.kernel {
+		return kernelTimes(s)
+	}
 	t1, t4, clock := s.t1, s.t4, probe.ClockSocket
 	if t1 == 0 || t4 == 0 {
 		clock = probe.ClockUser
@@ -118,6 +132,19 @@ func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
 		return max(0, elapsed), -1, clock
 	}
 	return elapsed, elapsed - s.responder, clock
+}
+
+// kernelTimes is times where the kernel was to measure. No wall clock is in it. A
+// reply that came by the socket counts, but its stamp is of another clock than T1.
+func kernelTimes(s *slot) (elapsed, rtt int64, clock probe.Clock) {
+	if !s.captured {
+		return max(0, max(s.t4, s.got)-s.sent), -1, probe.ClockKernel
+	}
+	elapsed = s.t4 - s.t1
+	if elapsed < 0 || s.responder < 0 || s.responder > elapsed {
+		return max(0, elapsed), -1, probe.ClockKernel
+	}
+	return elapsed, elapsed - s.responder, probe.ClockKernel
 }
 
 // take keeps what the packets carried on arrival, and whether the path's length changed.

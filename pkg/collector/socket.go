@@ -62,10 +62,14 @@ func (l *loop) reopenSocket(s *socket) {
 	before := s.err
 	s.fd, s.err = sock.Open(sock.Options{
 		Bind: s.bind, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
-		TxStamps: true, RecvErr: true, DontFragment: true,
+		// Where the kernel measures, each probe that it does not asks for its stamp.
+		TxStamps: l.kernel == nil, RecvErr: true, DontFragment: true,
 	})
 	if s.err == nil {
 		s.err = s.watch(l.epoll)
+	}
+	if s.err == nil && l.kernel != nil {
+		s.err = l.kernel.AddSocket(s.fd)
 	}
 	if s.err != nil {
 		if before == nil {
@@ -108,6 +112,15 @@ func (s *socket) watch(epoll int) error {
 		return fmt.Errorf("watch socket: %w", err)
 	}
 	return nil
+}
+
+func (l *loop) closeSocket(s *socket) {
+	if l.kernel != nil && s.fd >= 0 {
+		if err := l.kernel.RemoveSocket(s.fd); err != nil {
+			l.log.Warn("socket stays in the kernel's tables", "error", err)
+		}
+	}
+	s.close()
 }
 
 func (s *socket) close() {

@@ -144,8 +144,8 @@ func (d *Datapath) show() {
 		})
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.shown = now
+	d.mu.Unlock()
 	d.coverProbes()
 }
 

@@ -143,5 +143,7 @@ func (d *Datapath) coverProbes() {
 	for upper, members := range d.members {
 		covered[upper] = !slices.ContainsFunc(members, func(m int) bool { return !covered[m] })
 	}
-	d.probes.cover(covered)
+	if d.probes.cover(covered) && d.options.Probes.Changed != nil {
+		d.options.Probes.Changed()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"net/netip"
 	"os"
@@ -25,6 +26,7 @@ type ProbeOptions struct {
 	Flows       int    // at most so many; 0: nothing is measured in the kernel
 	InFlight    int    // probes of a flow at once
 	First, Last uint16 // source ports of the probes
+	Changed     func() // told when Covers has another answer; may be nil
 }
 
 // ErrNoRoom means that no more flows fit the tables in the kernel.
@@ -120,7 +122,11 @@ func (o *object) setProbePorts(first, last uint16) error {
 	return o.updateConfig(func(c *bpfLlamaConfig) { c.ProbesFirst, c.ProbesLast = first, last })
 }
 
-func (p *Probes) cover(indexes map[int]bool) { p.covered.Store(&indexes) }
+// cover says which interfaces are covered, and whether that is new.
+func (p *Probes) cover(indexes map[int]bool) (changed bool) {
+	old := p.covered.Swap(&indexes)
+	return old != nil && !maps.Equal(*old, indexes)
+}
 
 // Covers says whether probes that leave by the interface are stamped there, and
 // replies that come in by it are captured. It is safe for concurrent use.

@@ -198,4 +198,3 @@ func TestProbesReadDoesNotAllocate(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(1, func() { p.probes.Read(each) }))
 	require.Equal(t, 51, seen)
 }
-
