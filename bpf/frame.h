@@ -20,7 +20,8 @@ static __always_inline bool has_skb(enum llama_kind kind) { return kind >= KIND_
 
 /* Set by user space before the load. With false the verifier finds the branch
  * dead and never sees a helper that the kernel does not have. */
-const volatile bool llama_frags = false; /* XDP buffers may have fragments */
+const volatile bool llama_frags = false;  /* XDP buffers may have fragments */
+const volatile bool llama_reflect = true; /* not only this process's own probes are of interest */
 
 /* Not read here: they bring the enums into the object's BTF, where user space
  * finds the names. */

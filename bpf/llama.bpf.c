@@ -34,6 +34,8 @@ static __always_inline enum llama_reason arrive(void *ctx, enum llama_kind kind,
 	pull(ctx, kind, &f, LOOKED_AT_LEN);
 	if (p->probe)
 		return capture(ctx, kind, &f, p);
+	if (!llama_reflect)
+		return REASON_OTHER_PORT;
 	p->gen = config->gen;
 	return answer(ctx, kind, &f, p, config, lease, &key);
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/llama-agent/llama-agent/internal/probe"
 	"github.com/llama-agent/llama-agent/internal/stamp"
 	"github.com/llama-agent/llama-agent/pkg/collector"
+	"github.com/llama-agent/llama-agent/pkg/loader"
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
@@ -44,7 +45,9 @@ port 862 by default) and prints what became of them. A run sends targets x class
 ports x count probes.
 
 RTT is the network's: the responder's own delay is taken out and shown by itself.
-Both stamps of an RTT come from the kernel (clock: socket).
+Both stamps of an RTT come from the kernel: clock kernel, from a program where probes
+leave the interface and replies come in, which needs root; else clock socket, from
+the sockets. --mode names one, so that they can be held against each other.
 
 Exit status 0: within the limits; 1: beyond them, or nothing came back; 2: wrong
 usage, or something could not be set up, such as a name that does not resolve.`,
@@ -63,7 +66,7 @@ usage, or something could not be set up, such as a name that does not resolve.`,
 	p.StringSliceVar(&f.dscp, "dscp", []string{"be"}, "class: a name (be, ef, cs0-cs7, af11-af43) or 0 to 63; several with commas")
 	p.IntVarP(&f.size, "size", "s", 0, "octets of a probe, as UDP payload (default 68: base packet and two TLVs)")
 	p.DurationVar(&f.timeout, "timeout", 500*time.Millisecond, "a reply after that is late; waited for up to 1.5s more")
-	p.StringVar(&f.mode, "mode", "auto", "datapath: auto or socket (this version measures over sockets only)")
+	p.StringVar(&f.mode, "mode", "auto", "where stamps are taken: socket, tc, generic or native (XDP: no agent may have the interface), or auto: tc if it can be had, else socket")
 	p.Float64Var(&f.maxLoss, "max-loss", 0, "highest share, 0 to 1, of probes without a reply in time")
 	p.DurationVar(&f.maxRTT, "max-rtt", 0, "highest 99th percentile of the RTT (default: none)")
 	p.StringVarP(&f.output, "output", "o", "text", "text, json (one object a target and line) or influx (line protocol)")
@@ -76,7 +79,7 @@ usage, or something could not be set up, such as a name that does not resolve.`,
 	return cmd
 }
 
-func ping(ctx context.Context, f *pingFlags, hosts []string, stdout, stderr io.Writer) error {
+func ping(ctx context.Context, f *pingFlags, hosts []string, stdout, stderr io.Writer) (err error) {
 	o, err := f.options(hosts)
 	if err != nil {
 		return err
@@ -88,6 +91,11 @@ func ping(ctx context.Context, f *pingFlags, hosts []string, stdout, stderr io.W
 	if live != nil {
 		o.Observe = live.observe
 	}
+	kernel, err := f.startKernel(ctx, &o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kernel.stop()) }()
 	c, err := collector.New(o)
 	if err != nil {
 		return err
@@ -177,7 +185,8 @@ func (f *pingFlags) options(hosts []string) (o collector.Options, err error) {
 		}
 	}
 	bad(f.count < 0, "--count %d is below 0", f.count)
-	bad(f.mode != "auto" && f.mode != "socket", "--mode %q: auto or socket; this version measures over sockets only", f.mode)
+	_, err = loader.ParseMode(f.mode)
+	bad(err != nil, "--mode: %w", err)
 	bad(f.ports < 1 || f.ports > 4096, "--ports %d is not 1 to 4096", f.ports)
 	bad(f.interval < collector.MinInterval, "--interval %s is below %s", f.interval, collector.MinInterval)
 	bad(f.timeout <= 0 || f.timeout > time.Minute, "--timeout %s is not above 0 and up to 1m", f.timeout)

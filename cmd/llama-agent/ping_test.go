@@ -47,7 +47,7 @@ func TestUsageErrorsAreAllSaidAndExitTwo(t *testing.T) {
 		{[]string{"ping", "--max-loss", "NaN", "--size", "65508", "--ports", "0", "-4", "-6", "127.0.0.1"},
 			[]string{"--max-loss NaN", "--size 65508", "--ports 0", "exclude each other"}},
 		{[]string{"ping", "--size", "69", "--count", "1", "127.0.0.1"}, []string{"probe of 69 octets"}},
-		{[]string{"ping", "--mode", "native", "127.0.0.1"}, []string{"measures over sockets only"}},
+		{[]string{"ping", "--mode", "turbo", "127.0.0.1"}, []string{`mode "turbo" is none of`}},
 		{[]string{"ping", "127.0.0.1", "127.0.0.1"}, []string{"named twice"}},
 		{[]string{"ping", "--key-file", "/nonexistent", "127.0.0.1"}, []string{"/nonexistent"}},
 		{[]string{"reflect", "--listen", "862"}, []string{"want address:port"}},

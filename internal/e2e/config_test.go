@@ -65,7 +65,8 @@ func TestUsageErrors(t *testing.T) {
 		{"--ports 0", []string{"ping", "--ports", "0", "127.0.0.1"}},
 		{"--interval", []string{"ping", "--interval", "1us", "127.0.0.1"}},
 		{"--dscp", []string{"ping", "--dscp", "gold", "127.0.0.1"}},
-		{`--mode "native"`, []string{"ping", "--mode", "native", "127.0.0.1"}},
+		{`mode "turbo"`, []string{"ping", "--mode", "turbo", "127.0.0.1"}},
+		{"no native XDP", []string{"ping", "--mode", "native", "127.0.0.1"}}, // on lo
 		{"70000", []string{"ping", "127.0.0.1:70000"}},
 		{"--listen", []string{"reflect", "--listen", "nonsense"}},
 		{"unknown command", []string{"pong"}},

@@ -16,21 +16,22 @@ import (
 // TestLossIsTheKernelsCount drops in the fabric and holds what ping says against the counters of nftables.
 func TestLossIsTheKernelsCount(t *testing.T) {
 	for _, c := range []struct {
-		name             string
+		name, mode       string
 		forward, reverse float64
 	}{
-		{"forward", 0.01, 0},
-		{"reverse", 0, 0.01},
-		{"both", 0.01, 0.01},
+		{"forward", "socket", 0.01, 0},
+		{"reverse", "socket", 0, 0.01},
+		{"both", "socket", 0.01, 0.01},
+		{"both", "tc", 0.01, 0.01},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.name+"-"+c.mode, func(t *testing.T) {
 			t.Parallel()
-			families(t, func(t *testing.T, six bool) { lossOf(t, six, c.forward, c.reverse) })
+			families(t, func(t *testing.T, six bool) { lossOf(t, six, c.mode, c.forward, c.reverse) })
 		})
 	}
 }
 
-func lossOf(t *testing.T, six bool, forwardRatio, reverseRatio float64) {
+func lossOf(t *testing.T, six bool, mode string, forwardRatio, reverseRatio float64) {
 	t.Parallel()
 	l := lab.ForTest(t, 2)
 	lab.Require(t, lab.Nftables)
@@ -53,7 +54,7 @@ func lossOf(t *testing.T, six bool, forwardRatio, reverseRatio float64) {
 	}
 	tap, err := l.Fabric().Tap(h1)
 	require.NoError(t, err)
-	r, status := ping(t, h1, load(10, 500, 20*time.Millisecond, "--max-loss", "0.5", target(h2.Addr(six)))...)
+	r, status := ping(t, h1, load(10, 500, 20*time.Millisecond, "--mode", mode, "--max-loss", "0.5", target(h2.Addr(six)))...)
 	require.Zero(t, status)
 	records, err := tap.Stop()
 	require.NoError(t, err)

@@ -34,7 +34,7 @@ func TestPingOutputs(t *testing.T) {
 	said := func(output string) string {
 		ctx, cancel := context.WithTimeout(context.Background(), pingMost)
 		defer cancel()
-		args := append([]string{"ping", "--output", output}, load(1, 21, 30*time.Millisecond, target(h2.IPv4))...)
+		args := append([]string{"ping", "--mode", "socket", "--output", output}, load(1, 21, 30*time.Millisecond, target(h2.IPv4))...)
 		out, err := command(ctx, h1, args...).CombinedOutput()
 		require.Equal(t, 1, exitStatus(t, err), "beyond --max-loss 0: %s", out)
 		return string(out)

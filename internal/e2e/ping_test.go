@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -95,8 +96,12 @@ type pinging struct {
 // pingMost bounds every ping of these tests.
 const pingMost = 40 * time.Second
 
+// startPing measures over sockets unless args name another mode.
 func startPing(t testing.TB, h *lab.Host, args ...string) *pinging {
 	t.Helper()
+	if !slices.Contains(args, "--mode") {
+		args = append([]string{"--mode", "socket"}, args...)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), pingMost)
 	p := &pinging{cmd: command(ctx, h, append([]string{"ping", "--output", "json"}, args...)...)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr

@@ -257,6 +257,7 @@ const (
 	bpfVarLlamaEventShape = "llama_event_shape"
 	bpfVarLlamaFrags      = "llama_frags"
 	bpfVarLlamaReasons    = "llama_reasons"
+	bpfVarLlamaReflect    = "llama_reflect"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -339,6 +340,7 @@ type bpfVariableSpecs struct {
 	LlamaEventShape *ebpf.VariableSpec `ebpf:"llama_event_shape"`
 	LlamaFrags      *ebpf.VariableSpec `ebpf:"llama_frags"`
 	LlamaReasons    *ebpf.VariableSpec `ebpf:"llama_reasons"`
+	LlamaReflect    *ebpf.VariableSpec `ebpf:"llama_reflect"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -412,6 +414,7 @@ type bpfVariables struct {
 	LlamaEventShape *ebpf.Variable `ebpf:"llama_event_shape"`
 	LlamaFrags      *ebpf.Variable `ebpf:"llama_frags"`
 	LlamaReasons    *ebpf.Variable `ebpf:"llama_reasons"`
+	LlamaReflect    *ebpf.Variable `ebpf:"llama_reflect"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
