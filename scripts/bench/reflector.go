@@ -10,6 +10,7 @@ const (
 	echoPort     = 9001
 	goEchoPort   = 9002
 	sockperfPort = 9003
+	floorPort    = 9004
 	irttPort     = 2112
 
 	// The load: requests under way are loadPorts × loadWindow.
@@ -22,6 +23,10 @@ const (
 )
 
 const cEcho, goEcho, sockperfName, irttName = "C recvmmsg/sendmmsg echo", "Go loop echo", "sockperf", "irtt"
+
+// reflectFloor is what no reflector over sockets with the kernel's stamps is below:
+// it asks the kernel for what ours asks for, and keeps nothing (c/reflect.c).
+const reflectFloor = "C reflector that keeps nothing"
 
 // subject is something that reflects.
 type subject struct {
@@ -37,6 +42,9 @@ func (b *bench) subjects() []subject {
 		{ours, stampPort, "stamp", func() (*process, error) { return b.startReflector(measuredCore, 1) }},
 		{cEcho, echoPort, "stamp", func() (*process, error) {
 			return b.serve(far, measuredCore, echoPort, b.bin.echo, strconv.Itoa(echoPort), "64")
+		}},
+		{reflectFloor, floorPort, "stamp", func() (*process, error) {
+			return b.serve(far, measuredCore, floorPort, b.bin.reflect, strconv.Itoa(floorPort))
 		}},
 		{goEcho, goEchoPort, "stamp", func() (*process, error) {
 			return b.serve(far, measuredCore, goEchoPort, b.bin.goEcho, strconv.Itoa(goEchoPort))
@@ -142,7 +150,7 @@ func benchTurnaround(b *bench) error {
 	p99 := b.table.metric("round trip through the reflector at 100 requests/s, p99 µs, same client (less is better)",
 		"no worse than unbatched")
 	perPacket := b.table.metric("reflector at 100 requests/s: CPU µs a packet (less is better)", "")
-	subjects := b.subjects()[:3]
+	subjects := b.subjects()[:4] // the rest want clients of their own
 	subjects = append(subjects, subject{"C echo, unbatched", echoPort, "", func() (*process, error) {
 		return b.serve(b.place.far, measuredCore, echoPort, b.bin.echo, strconv.Itoa(echoPort), "1")
 	}})
