@@ -1,5 +1,7 @@
 package stamp
 
+import "bytes"
+
 // TLV types of RFC 8972, 5.1.
 const (
 	TypeExtraPadding         = 1
@@ -87,6 +89,12 @@ func (t *TLVs) Count() int { return t.n }
 
 // End is the offset in the packet at which the last TLV that was seen ends.
 func (t *TLVs) End() int { return t.next }
+
+// MayHave is false only if no TLV of the packet b can be of the type: a search for
+// its octet, which is a fraction of a walk over the TLVs.
+func MayHave(b []byte, base int, typ uint8) bool {
+	return len(b) > base && bytes.IndexByte(b[base:], typ) >= 0
+}
 
 // validLength tells whether a Value of n octets is possible for the type
 // (RFC 8972, 4.1 to 4.8). Types that we do not know may have any length.

@@ -175,3 +175,14 @@ func TestTLVRoundTrip(t *testing.T) {
 		require.Equal(t, []byte{0, 0}, v[2:4], "reserved")
 	})
 }
+
+func TestMayHaveMissesNone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "packet")
+		base := rapid.SampledFrom([]int{BaseLen, AuthBaseLen}).Draw(t, "base")
+		for it := NewTLVs(b, base); it.Next(); {
+			require.True(t, MayHave(b, base, it.Type))
+		}
+	})
+	require.False(t, MayHave(make([]byte, BaseLen), BaseLen, TypeHMAC))
+}

@@ -205,6 +205,9 @@ func (e *engine) mustWait(b []byte) bool {
 }
 
 func hasFollowUp(b []byte, base int) bool {
+	if !stamp.MayHave(b, base, stamp.TypeFollowUpTelemetry) {
+		return false
+	}
 	for it := stamp.NewTLVs(b, base); it.Next(); {
 		if it.Type == stamp.TypeFollowUpTelemetry {
 			return true
