@@ -94,5 +94,5 @@ func (b *bench) startReflectorBy(mode string) (*process, error) {
 	if mode == "socket" {
 		return b.startReflector(measuredCore, 1)
 	}
-	return b.startKernelReflector(mode)
+	return b.startKernelReflector(mode, b.place.farPeers())
 }

@@ -1,7 +1,7 @@
-// Sends requests from many source ports without waiting for replies, as fast as its core goes: what answers in the
-// kernel does so on that same core, and the time it takes shows as packets not sent.
+// Sends requests from many source ports without waiting for replies, as fast as its core goes or at a rate: what answers
+// in the kernel does so on that same core, and the time it takes shows as packets not sent.
 // A port's requests leave in one call and are cut apart by the kernel (UDP_SEGMENT).
-// usage: flood ADDRESS PORT SECONDS PORTS
+// usage: flood ADDRESS PORT SECONDS PORTS [PACKETS_PER_SECOND]
 // prints: packets that left, and CPU seconds
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,14 +43,22 @@ static int open_port(const struct sockaddr_in *to)
 	return fd;
 }
 
+static void sleep_until(uint64_t ns)
+{
+	struct timespec t = {ns / 1000000000, ns % 1000000000};
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET};
-	int fds[MAX_PORTS], ports = argc == 5 ? atoi(argv[4]) : 0;
-	uint64_t sent = 0, end;
+	int fds[MAX_PORTS], ports = argc == 5 || argc == 6 ? atoi(argv[4]) : 0;
+	double rate = argc == 6 ? atof(argv[5]) : 0;
+	uint64_t sent = 0, start, end;
 
 	if (ports < 1 || ports > MAX_PORTS) {
-		fprintf(stderr, "usage: flood ADDRESS PORT SECONDS PORTS(1 to %d)\n", MAX_PORTS);
+		fprintf(stderr, "usage: flood ADDRESS PORT SECONDS PORTS(1 to %d) [PACKETS_PER_SECOND]\n", MAX_PORTS);
 		return 2;
 	}
 	inet_pton(AF_INET, argv[1], &to.sin_addr);
@@ -62,9 +70,12 @@ int main(int argc, char **argv)
 		memcpy(out + i * SIZE + 44, "\x80\x04\x00\x04", 4); // Class of Service
 		memcpy(out + i * SIZE + 52, "\x80\x05\x00\x0c", 4); // Direct Measurement
 	}
-	end = now(CLOCK_MONOTONIC) + (uint64_t)(atof(argv[3]) * 1e9);
+	start = now(CLOCK_MONOTONIC);
+	end = start + (uint64_t)(atof(argv[3]) * 1e9);
 	for (uint32_t round = 0; now(CLOCK_MONOTONIC) < end; round++)
 		for (int p = 0; p < ports; p++) {
+			if (rate > 0)
+				sleep_until(start + (uint64_t)(sent * (1e9 / rate)));
 			for (int i = 0; i < BATCH; i++) {
 				uint32_t seq = htobe32(round * BATCH + i);
 
