@@ -45,7 +45,7 @@ func (h *hostCheck) interfaceFindings(i *hostinfo.Interface, why string) []findi
 	out := []finding{checkInterface(i, why)}
 	out = append(out, checkOffloads(i)...)
 	out = append(out, checkModeration(i)...)
-	out = append(out, h.checkNICStamps(i)...)
+	out = append(out, checkNICStamps(i)...)
 	out = append(out, checkPrograms(i)...)
 	if h.judge == nil {
 		out = append(out, checkDriverXDP(i)...)

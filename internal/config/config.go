@@ -27,7 +27,6 @@ type Datapath struct {
 	Mode       string   // auto, native, tc, generic or socket
 	Interfaces []string // empty: those of the default routes and of the routes to targets
 	ResetLink  bool     // native XDP may reset a link
-	NICStamps  bool     // use the clocks of NICs
 	Lease      time.Duration
 	Pin        string // folder in a bpffs
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
@@ -46,12 +47,21 @@ func parseHostName(s string) (string, error) {
 	return s, checkText(s)
 }
 
+// parseNICStamps refuses what would have no effect.
+func parseNICStamps(s string) (bool, error) {
+	yes, err := boolean(s)
+	if yes {
+		return false, errors.New("this version does not take NIC stamps, because there was no NIC to measure their error on: leave it out")
+	}
+	return yes, err
+}
+
 func datapathFields(c *Datapath) []field {
 	return []field{
 		scalar("mode", &c.Mode, oneOfWords("auto", "native", "tc", "generic", "socket")),
 		listOf("interfaces", &c.Interfaces, parseInterface),
 		scalar("reset_link", &c.ResetLink, boolean),
-		scalar("nic_stamps", &c.NICStamps, boolean),
+		scalar("nic_stamps", new(bool), parseNICStamps),
 		scalar("lease", &c.Lease, duration(5*time.Second, time.Hour)),
 		scalar("pin", &c.Pin, parseAbsolute),
 	}
