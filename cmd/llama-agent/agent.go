@@ -96,7 +96,11 @@ func (a *agent) beginKernel(cfg *config.Config) error {
 	a.mu.Lock()
 	policy, targets := policyOf(cfg, a.peers), a.peers
 	a.mu.Unlock()
-	k, err := startKernel(context.Background(), cfg, policy, targets, kernelHooks{a.answers, a.covered}, a.log)
+	unresolved := false
+	if len(targets) == 0 { // the collector, which resolves them, comes later
+		targets, unresolved = literalTargets(cfg)
+	}
+	k, err := startKernel(context.Background(), cfg, policy, kernelProbing{targets, unresolved, a.answers, a.covered}, a.log)
 	a.mu.Lock()
 	a.kernel = k
 	a.mu.Unlock()

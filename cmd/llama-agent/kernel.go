@@ -23,16 +23,17 @@ type kernelPart struct {
 	keeping  *part
 }
 
-// kernelHooks join the datapath to the collector; nil where there is none.
-type kernelHooks struct {
-	answers func() uint64 // how many replies the host's own probes have had
-	covered func()        // told when the kernel measures on other interfaces
+// kernelProbing is what the datapath has to know of this host's own probes.
+type kernelProbing struct {
+	targets    []netip.Addr
+	unresolved bool          // not all of them are known yet
+	answers    func() uint64 // how many replies there have been; nil: nothing is probed
+	covered    func()        // told when the kernel measures on other interfaces
 }
 
 // startKernel puts the reflector into the kernel as far as the configuration lets
 // it. In mode auto a host that cannot do it is no error: the log says why.
-func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Policy, targets []netip.Addr, of kernelHooks,
-	log *slog.Logger) (*kernelPart, error) {
+func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Policy, p kernelProbing, log *slog.Logger) (*kernelPart, error) {
 	mode, err := loader.ParseMode(cfg.Datapath.Mode)
 	if err != nil {
 		return nil, err
@@ -42,11 +43,11 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	}
 	ports, local := kernelListen(cfg.Reflector.Listen)
 	d, err := loader.Start(ctx, loader.Options{
-		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: targets,
+		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: p.targets, Unresolved: p.unresolved,
 		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
 		Policy: kernelPolicy(cfg, policy, ports), Local: local,
-		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: of.answers, Log: log,
-		Probes: kernelProbes(cfg, of.covered),
+		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: p.answers, Log: log,
+		Probes: kernelProbes(cfg, p.covered),
 	})
 	if err != nil && mode == loader.ModeAuto {
 		log.Warn("reflecting over sockets only", "why", err)
@@ -86,6 +87,18 @@ func (k *kernelPart) stop() error {
 		return nil
 	}
 	return errors.Join(k.keeping.stop(), k.datapath.Close())
+}
+
+// literalTargets are the targets that need no resolving, and whether there are others.
+func literalTargets(cfg *config.Config) (addrs []netip.Addr, others bool) {
+	for _, t := range cfg.Targets {
+		if a, err := netip.ParseAddr(t.Address); err == nil {
+			addrs = append(addrs, a)
+		} else {
+			others = true
+		}
+	}
+	return addrs, others
 }
 
 // kernelListen is what the kernel answers at: the ports that are listened on at the

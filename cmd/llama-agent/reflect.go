@@ -64,7 +64,7 @@ func reflectUntil(ctx context.Context, cfg *config.Config, log *slog.Logger) err
 	if err != nil {
 		return mendListen(err)
 	}
-	k, err := startKernel(ctx, cfg, o.Policy, nil, kernelHooks{}, log)
+	k, err := startKernel(ctx, cfg, o.Policy, kernelProbing{}, log)
 	if err != nil {
 		return errors.Join(err, r.Close())
 	}

@@ -339,6 +339,12 @@ func TestKernelModeThatCannotBeHad(t *testing.T) {
 	a.logs(t, "reflecting over sockets only")
 	a.logs(t, "mount -t bpf")
 	a.stop(t)
+	for _, family := range []string{"-4", "-6"} {
+		tool(t, h, "ip", family, "route", "del", "default")
+	}
+	out, err := command(context.Background(), h, "reflect", "--mode", "tc", "--pin", newPin()).CombinedOutput()
+	require.Equal(t, 2, exitStatus(t, err), "no interface: %s", out)
+	require.Contains(t, string(out), "there is no interface for it")
 }
 
 func ports(n int) (args []string) {

@@ -106,12 +106,12 @@ func findFilter(ifindex int, name string) (*netlink.BpfFilter, error) {
 
 func filtersAt(ifindex int, parent uint32) ([]netlink.Filter, error) {
 	l := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
-	filters, err := netlink.FilterList(l, parent)
+	filters, err := whole(fmt.Sprintf("filters of interface %d", ifindex), func() ([]netlink.Filter, error) { return netlink.FilterList(l, parent) })
 	if errors.Is(err, unix.EINVAL) {
 		return nil, nil // no qdisc that could have any
 	}
 	if err != nil {
-		return nil, notFound(fmt.Sprintf("list filters of interface %d", ifindex), err)
+		return nil, notFound("look for filters", err)
 	}
 	return filters, nil
 }

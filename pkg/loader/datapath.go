@@ -20,6 +20,7 @@ type Options struct {
 	Mode       Mode          // not ModeSocket: that needs nothing of this
 	Interfaces []string      // empty: those of the default routes and of the routes to the targets
 	Targets    []netip.Addr  // of the probes of this host
+	Unresolved bool          // names of targets have no address yet: interfaces may come with Update
 	ResetLink  bool          // what resets a link is allowed
 	Lease      time.Duration // without a sign of life for that long, the programs pass everything
 	Policy     Policy
@@ -59,7 +60,8 @@ type Datapath struct {
 
 // Start loads the programs, adopts what an earlier process left in the pin
 // folder, and attaches to one interface after the other. In a mode that names a
-// step, an interface on which it cannot be had is an error.
+// step, an interface on which it cannot be had is an error, and so is it to find none.
+// What is missed later is only told.
 func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	d := &Datapath{
 		options: o, targets: o.Targets, sites: map[int]*site{}, woken: make(chan struct{}, 1), notices: notices{log: o.Log},
@@ -85,8 +87,14 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if d.follower, err = follow(); err != nil {
 		return nil, err
 	}
-	if err = d.reconcile(ctx); err != nil && o.Mode != ModeAuto {
-		return nil, err
+	if err = d.reconcile(ctx); o.Mode != ModeAuto {
+		if err == nil && len(d.sites) == 0 && !o.Unresolved {
+			err = fmt.Errorf("mode %s was asked for, and there is no interface for it: no default route, no route to a target, and none is named: %w",
+				o.Mode, ErrNoInterface)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	d.notices.tell("follow interfaces", err)
 	return d, nil

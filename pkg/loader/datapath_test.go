@@ -164,21 +164,42 @@ func (h *host) linkPins() []string {
 	return names
 }
 
-// A host without routes has nothing to reflect on in the kernel, and is told so; the routes may come later.
+// A host without routes has nothing to reflect on in the kernel, and is told so; the routes may come later. A mode that
+// names a step is an error there.
 func TestRoutesThatComeLater(t *testing.T) {
 	h := newHost(t)
 	ifc := h.veth("eth0", 1500)
-	d, l := h.start(ModeTC)
+	d, l := h.start(ModeAuto)
 	require.Contains(t, l.String(), "no interface to reflect on")
 	require.Empty(t, d.reached())
-	gw := netip.MustParseAddr("10.0.0.2")
 	addr, err := netlink.ParseAddr("10.0.0.1/24")
 	require.NoError(t, err)
 	require.NoError(t, netlink.AddrAdd(h.link("eth0"), addr))
-	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: ifc.Index, Gw: gw.AsSlice()}))
+	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: ifc.Index, Gw: netip.MustParseAddr("10.0.0.2").AsSlice()}))
 	require.NoError(t, d.reconcile(context.Background()))
 	require.Equal(t, map[string]Step{"eth0": StepTC}, d.reached())
 	require.NoError(t, d.Close())
+}
+
+// A mode that names a step has it on an interface or is an error, at the start. One that vanishes later is told of.
+func TestNamedModeWithoutInterface(t *testing.T) {
+	for _, mode := range []Mode{ModeNative, ModeTC, ModeGeneric} {
+		t.Run(mode.String(), func(t *testing.T) {
+			h := newHost(t)
+			h.veth("eth0", 1500)
+			for _, names := range [][]string{nil, {"eth9"}, {"eth0", "eth9"}} {
+				o, _ := h.options(mode, names...)
+				_, err := Start(context.Background(), o)
+				require.ErrorIs(t, err, ErrNoInterface, names)
+				require.NoDirExists(t, string(h.pin))
+			}
+			d, _ := h.start(mode, "eth0")
+			require.NoError(t, netlink.LinkDel(h.link("eth0")))
+			require.ErrorIs(t, d.reconcile(context.Background()), ErrNoInterface)
+			require.Empty(t, d.reached())
+			require.NoError(t, d.Close())
+		})
+	}
 }
 
 // A program that is taken off is put back once, also where a step was left shortly before.

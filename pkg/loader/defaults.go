@@ -14,11 +14,15 @@ import (
 )
 
 // defaultInterfaces are those by which packets of this host leave: the interfaces of its default routes, and of
-// the routes to the targets. A target without a route adds none.
+// the routes to the targets. A target without a route adds none. Where routes change so
+// much that not all can be seen, those that were are returned with the error.
 func defaultInterfaces(targets []netip.Addr) ([]Interface, error) {
 	indexes := make(map[int]bool)
+	var unseen error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		if err := defaultRoutes(family, indexes); err != nil {
+		if err := defaultRoutes(family, indexes); errors.Is(err, netlink.ErrDumpInterrupted) {
+			unseen = err
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -39,22 +43,24 @@ func defaultInterfaces(targets []netip.Addr) ([]Interface, error) {
 		found = append(found, ifc)
 	}
 	slices.SortFunc(found, func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) })
-	return found, nil
+	return found, unseen
 }
 
 func defaultRoutes(family int, indexes map[int]bool) error {
 	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
 	// One route at a time: a router may have a million.
-	err := netlink.RouteListFilteredIter(family, main, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-		if r.Dst == nil || isDefault(r) {
-			addNexthops(r, indexes)
-		}
-		return true
+	_, err := whole("routes", func() (struct{}, error) {
+		return struct{}{}, netlink.RouteListFilteredIter(family, main, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if r.Dst == nil || isDefault(r) {
+				addNexthops(r, indexes)
+			}
+			return true
+		})
 	})
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("list routes: %w", err)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func isDefault(r netlink.Route) bool {

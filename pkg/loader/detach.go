@@ -90,9 +90,9 @@ func isOurs(id ebpf.ProgramID) bool {
 
 // detachFilters removes our filters from all interfaces.
 func (f pinFolder) detachFilters() (removed []string, err error) {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
 	}
 	var errs []error
 	for _, l := range links {

@@ -70,7 +70,7 @@ func (a *attachment) explainBusy(err error) error {
 	if there := a.foreignXDP(nil); there != nil {
 		return there
 	}
-	links, listErr := netlink.LinkList()
+	links, listErr := listLinks()
 	if listErr != nil {
 		return errors.Join(err, listErr)
 	}

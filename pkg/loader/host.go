@@ -3,8 +3,6 @@
 package loader
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -13,9 +11,9 @@ import (
 
 // refreshAddresses tells the programs which addresses are this host's.
 func (d *Datapath) refreshAddresses() error {
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("list addresses: %w", err)
+	addrs, err := whole("addresses", func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return err
 	}
 	var local, broadcast []netip.Addr
 	for _, a := range addrs {
@@ -40,9 +38,9 @@ func macsAt(ifc Interface) ([]net.HardwareAddr, error) {
 		return []net.HardwareAddr{make(net.HardwareAddr, 6)}, nil // netlink tells of none, its frames have zeros
 	}
 	macs := []net.HardwareAddr{ifc.MAC}
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
 	}
 	seen := map[string]bool{ifc.MAC.String(): true}
 	for _, l := range links {

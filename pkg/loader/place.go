@@ -24,9 +24,9 @@ func places(ifc Interface) ([]Place, error) {
 	if !ifc.Ethernet {
 		return nil, fmt.Errorf("interface %s: its frames have no Ethernet header, which the programs read: %w", ifc.Name, ErrNoPlace)
 	}
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+	links, err := listLinks()
+	if err != nil {
+		return nil, err
 	}
 	return placesAmong(ifc, links, maxNesting)
 }
@@ -84,9 +84,9 @@ func vlansOn(ifc Interface) (bool, error) {
 }
 
 func anyLink(match func(Interface) bool) (bool, error) {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return false, fmt.Errorf("list interfaces: %w", err)
+	links, err := listLinks()
+	if err != nil {
+		return false, err
 	}
 	return slices.ContainsFunc(links, func(l netlink.Link) bool { return match(fromLink(l)) }), nil
 }
