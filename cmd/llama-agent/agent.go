@@ -57,11 +57,13 @@ type agent struct {
 // stopWithin bounds how long sinks may deliver after the last window.
 const stopWithin = 5 * time.Second
 
-// begin starts everything that cfg asks for; on an error nothing is left running.
-func (a *agent) begin(cfg *config.Config) error {
+// begin starts everything that cfg asks for; on an error, that of ctx for one, nothing is
+// left running.
+func (a *agent) begin(ctx context.Context, cfg *config.Config) error {
 	a.cfg = cfg
-	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, a.beginKernel, a.beginAPI, a.beginCollector} {
-		if err := begin(cfg); err != nil {
+	inKernel := func(cfg *config.Config) error { return a.beginKernel(ctx, cfg) } // which may wait for links
+	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, inKernel, a.beginAPI, a.beginCollector} {
+		if err := errors.Join(begin(cfg), ctx.Err()); err != nil {
 			return errors.Join(err, a.end())
 		}
 	}
@@ -92,7 +94,7 @@ func (a *agent) beginReflector(cfg *config.Config) error {
 }
 
 // beginKernel comes after the sockets, which answer what the kernel passes up.
-func (a *agent) beginKernel(cfg *config.Config) error {
+func (a *agent) beginKernel(ctx context.Context, cfg *config.Config) error {
 	a.mu.Lock()
 	policy, targets := policyOf(cfg, a.peers), a.peers
 	a.mu.Unlock()
@@ -100,7 +102,7 @@ func (a *agent) beginKernel(cfg *config.Config) error {
 	if len(targets) == 0 { // the collector, which resolves them, comes later
 		targets, unresolved = literalTargets(cfg)
 	}
-	k, err := startKernel(context.Background(), cfg, policy, kernelProbing{targets, unresolved, a.answers, a.covered}, a.log)
+	k, err := startKernel(ctx, cfg, policy, kernelProbing{targets, unresolved, a.answers, a.covered}, a.log)
 	a.mu.Lock()
 	a.kernel = k
 	a.mu.Unlock()
@@ -211,7 +213,7 @@ func (a *agent) updatePolicy() {
 // reload makes cfg the configuration. Parts that it does not change go on
 // undisturbed; where the new one cannot be had, the old one goes on, and the next
 // reload tries again.
-func (a *agent) reload(cfg *config.Config) error {
+func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 	old := a.cfg
 	a.cfg = cfg
 	var errs []error
@@ -230,7 +232,7 @@ func (a *agent) reload(cfg *config.Config) error {
 	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
 	if !sameKernel(old, cfg) {
 		keep(a.endCollector(), func() {}) // it reads the tables of the datapath that goes
-		keep(a.reloadKernel(old, cfg), func() { cfg.Datapath = old.Datapath })
+		keep(a.reloadKernel(ctx, old, cfg), func() { cfg.Datapath = old.Datapath })
 	}
 	keep(a.reloadCollector(old, cfg), func() {})
 	if !sameHost || old.API != cfg.API {
@@ -276,13 +278,13 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 
 // reloadKernel goes by way of the sockets, which answer meanwhile. What the end of
 // the old datapath left undone does not end the new one.
-func (a *agent) reloadKernel(old, cfg *config.Config) error {
+func (a *agent) reloadKernel(ctx context.Context, old, cfg *config.Config) error {
 	ended := a.endKernel()
-	err := a.beginKernel(cfg)
+	err := a.beginKernel(ctx, cfg)
 	if err != nil {
 		back := *cfg
 		back.Datapath = old.Datapath
-		err = errors.Join(err, a.beginKernel(&back))
+		err = errors.Join(err, a.beginKernel(ctx, &back))
 	}
 	return errors.Join(ended, err)
 }

@@ -49,6 +49,9 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: p.answers, Log: log,
 		Probes: kernelProbes(cfg, p.covered),
 	})
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("reflect in the kernel: %w", err)
+	}
 	if err != nil && mode == loader.ModeAuto {
 		log.Warn("reflecting over sockets only", "why", err)
 		return nil, nil

@@ -65,6 +65,10 @@ func reflectUntil(ctx context.Context, cfg *config.Config, log *slog.Logger) err
 		return mendListen(err)
 	}
 	k, err := startKernel(ctx, cfg, o.Policy, kernelProbing{}, log)
+	if ctx.Err() != nil {
+		log.Info("stopped before the start had ended")
+		return errors.Join(k.stop(), r.Close())
+	}
 	if err != nil {
 		return errors.Join(err, r.Close())
 	}

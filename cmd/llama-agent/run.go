@@ -54,7 +54,11 @@ func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error 
 	if file == "" {
 		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Log: log})
 	}
-	if err := beginOrFallBack(a, cfg, file == ""); err != nil {
+	if err := beginOrFallBack(ctx, a, cfg, file == ""); err != nil {
+		if ctx.Err() != nil {
+			log.Info("stopped before the start had ended", "why", err)
+			return nil
+		}
 		return err
 	}
 	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
@@ -69,7 +73,7 @@ func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error 
 		case <-a.failed():
 			return errors.Join(errors.New("a part of the agent ended"), a.end())
 		case <-hup:
-			reloadFrom(a, file)
+			reloadFrom(ctx, a, file)
 		}
 	}
 }
@@ -98,8 +102,8 @@ func loadConfig(file string, log *slog.Logger) (*config.Config, error) {
 
 // beginOrFallBack uses port 8620 for itself and its targets where nothing was
 // configured and port 862 is not allowed.
-func beginOrFallBack(a *agent, cfg *config.Config, mayFallBack bool) error {
-	err := a.begin(cfg)
+func beginOrFallBack(ctx context.Context, a *agent, cfg *config.Config, mayFallBack bool) error {
+	err := a.begin(ctx, cfg)
 	if err == nil || !mayFallBack || !errors.Is(err, reflector.ErrPermission) && !errors.Is(err, reflector.ErrInUse) {
 		return err
 	}
@@ -111,10 +115,10 @@ func beginOrFallBack(a *agent, cfg *config.Config, mayFallBack bool) error {
 	for i := range cfg.Targets {
 		cfg.Targets[i].Port = fallback
 	}
-	return a.begin(cfg)
+	return a.begin(ctx, cfg)
 }
 
-func reloadFrom(a *agent, file string) {
+func reloadFrom(ctx context.Context, a *agent, file string) {
 	if file == "" {
 		a.log.Info("nothing to load again: no configuration file")
 		return
@@ -124,7 +128,7 @@ func reloadFrom(a *agent, file string) {
 		a.log.Error("configuration kept as it was", "error", err)
 		return
 	}
-	if err := a.reload(cfg); err != nil {
+	if err := a.reload(ctx, cfg); err != nil {
 		a.log.Error("configuration loaded in part", "error", err)
 		return
 	}

@@ -146,3 +146,20 @@ func TestKilledInTheMiddleOfTheStart(t *testing.T) {
 	require.NoDirExists(t, pin)
 	require.NotContains(t, string(tool(t, h, "bpftool", "net")), "llama")
 }
+
+// TestStoppedInTheMiddleOfTheStart: a stop is one whenever it comes, and leaves nothing.
+func TestStoppedInTheMiddleOfTheStart(t *testing.T) {
+	t.Parallel()
+	h := lab.ForTest(t, 1).Host(1)
+	for after := range 5 {
+		pin := newPin()
+		cmd := command(context.Background(), h, "reflect", "--mode", "tc", "--interface", "eth0", "--interface", "lo", "--pin", pin)
+		require.NoError(t, cmd.Start())
+		eventually(t, func() bool { _, err := os.Stat(pin); return err == nil }, "pin folder")
+		time.Sleep(time.Duration(300*after) * time.Millisecond)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait(), "after %d", after)
+		require.NoDirExists(t, pin)
+	}
+	require.NotContains(t, string(tool(t, h, "bpftool", "net")), "llama")
+}

@@ -16,8 +16,7 @@ const (
 
 // awaitCarrier returns when the interface has its carrier again: the next one must not be touched before.
 func awaitCarrier(ctx context.Context, ifc Interface, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	late := time.After(limit)
 	tick := time.NewTicker(carrierPoll)
 	defer tick.Stop()
 	for {
@@ -30,6 +29,8 @@ func awaitCarrier(ctx context.Context, ifc Interface, limit time.Duration) error
 		}
 		select {
 		case <-ctx.Done():
+			return fmt.Errorf("wait for carrier of %s: %w", ifc.Name, ctx.Err())
+		case <-late:
 			return fmt.Errorf("carrier of %s is not back after %s", ifc.Name, limit)
 		case <-tick.C:
 		}

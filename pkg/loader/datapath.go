@@ -61,7 +61,8 @@ type Datapath struct {
 // Start loads the programs, adopts what an earlier process left in the pin
 // folder, and attaches to one interface after the other. In a mode that names a
 // step, an interface on which it cannot be had is an error, and so is it to find none.
-// What is missed later is only told.
+// What is missed later is only told. When ctx ends, so does Start, with its error: what
+// is pinned by then passes everything, and is for the next start.
 func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	d := &Datapath{
 		options: o, targets: o.Targets, sites: map[int]*site{}, woken: make(chan struct{}, 1), notices: notices{log: o.Log},
@@ -77,7 +78,7 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if d.object, err = load(o.Pin, o.Probes, o.Log); err != nil {
 		return nil, err
 	}
-	if err = errors.Join(d.object.setPolicy(&o.Policy), d.renew()); err != nil {
+	if err = errors.Join(ctx.Err(), d.object.setPolicy(&o.Policy), d.renew()); err != nil {
 		return nil, err
 	}
 	if err = d.beginProbes(); err != nil {
@@ -87,7 +88,10 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if d.follower, err = follow(); err != nil {
 		return nil, err
 	}
-	if err = d.reconcile(ctx); o.Mode != ModeAuto {
+	if err = d.reconcile(ctx); ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	if o.Mode != ModeAuto {
 		if err == nil && len(d.sites) == 0 && !o.Unresolved {
 			err = fmt.Errorf("mode %s was asked for, and there is no interface for it: no default route, no route to a target, and none is named: %w",
 				o.Mode, ErrNoInterface)

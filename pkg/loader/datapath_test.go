@@ -181,6 +181,32 @@ func TestRoutesThatComeLater(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
+// An end in the middle of the start is its end. What an earlier agent left passes everything.
+func TestEndInTheMiddleOfTheStart(t *testing.T) {
+	h := newHost(t)
+	h.veth("eth0", 1500)
+	ctx, end := context.WithCancel(context.Background())
+	o, _ := h.options(ModeTC, "eth0")
+	clock := o.Clock
+	o.Clock = func() ClockState { // asked for the first sign of life
+		end()
+		return clock()
+	}
+	_, err := Start(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoDirExists(t, string(h.pin))
+	h.nothingOn(Interface{Name: "eth0", Index: h.index("eth0")})
+
+	d, _ := h.start(ModeTC, "eth0")
+	d.crash(t)
+	_, err = Start(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+	d, _ = h.start(ModeTC, "eth0")
+	require.Equal(t, map[string]Step{"eth0": StepTC}, d.reached())
+	require.NoError(t, d.Close())
+	require.NoDirExists(t, string(h.pin))
+}
+
 // A mode that names a step has it on an interface or is an error, at the start. One that vanishes later is told of.
 func TestNamedModeWithoutInterface(t *testing.T) {
 	for _, mode := range []Mode{ModeNative, ModeTC, ModeGeneric} {

@@ -189,7 +189,9 @@ func (a *attachment) put(ctx context.Context, s Step, p *ebpf.Program, h hook) (
 		return nil, err
 	}
 	if s == StepNative && a.driver.attach >= effectReopens && before.Carrier {
-		if err := awaitCarrier(ctx, a.Interface, a.options.carrier); err != nil {
+		if err := awaitCarrier(ctx, a.Interface, a.options.carrier); ctx.Err() != nil {
+			return nil, errors.Join(ctx.Err(), x.leave()) // to take it off would take the link down again
+		} else if err != nil {
 			return nil, errors.Join(err, x.detach(), awaitCarrier(ctx, a.Interface, a.options.carrier))
 		}
 	}

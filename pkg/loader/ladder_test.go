@@ -81,6 +81,27 @@ func TestAutoNativeOnlyWhereNothingIsDisturbed(t *testing.T) {
 	h.nothingOn(ifc)
 }
 
+// An end while a link is awaited takes nothing off: that would be the second reset. The next start has it.
+func TestEndWhileALinkIsAwaited(t *testing.T) {
+	h := newHost(t)
+	ifc := h.veth("eth0", 1500)
+	h.send(ifc, 0) // its carrier is there
+	ended, end := context.WithCancel(context.Background())
+	end()
+	o := attachOptions{pin: h.pin, resetLink: true}
+	p := h.programs()
+	_, err := attachBy(ended, willing(effectResets, true), ifc, ModeNative, p.set(), o)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, []string{linkName("eth0", StepNative)}, h.linkPins())
+	x, err := readXDP(ifc.Index)
+	require.NoError(t, err)
+	require.NotZero(t, x.native)
+	a := h.attachBy(willing(effectResets, true), ifc, ModeNative, p.set(), o)
+	require.Equal(t, StepNative, a.Step)
+	require.NoError(t, a.detach())
+	require.Empty(t, h.linkPins())
+}
+
 // Without frags a veth's native XDP has a limit, which is that of the other end's MTU.
 func TestLargeMTUGoesToTheNextStep(t *testing.T) {
 	h := newHost(t)
