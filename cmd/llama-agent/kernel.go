@@ -39,6 +39,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		return nil, err
 	}
 	if mode == loader.ModeSocket || len(cfg.Reflector.Listen) == 0 {
+		disarm(cfg.Datapath.Pin, log)
 		return nil, nil
 	}
 	ports, local := kernelListen(cfg.Reflector.Listen)
@@ -82,6 +83,18 @@ func (k *kernelPart) probes() collector.Kernel {
 		return nil
 	}
 	return k.datapath.Probes()
+}
+
+// disarm ends at once what an agent that was killed left in the kernel. What fails ends
+// with its lease.
+func disarm(pin string, log *slog.Logger) {
+	was, err := loader.Disarm(pin)
+	switch {
+	case err != nil:
+		log.Warn("programs of an earlier agent may answer until its lease ends", "pin", pin, "error", err)
+	case was:
+		log.Info("programs of an earlier agent pass everything from now on; llama-agent detach takes them off", "pin", pin)
+	}
 }
 
 // stop takes the reflector out of the kernel where that disturbs nothing.

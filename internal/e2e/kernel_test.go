@@ -176,6 +176,28 @@ func TestKernelAfterKill(t *testing.T) {
 	})
 }
 
+// TestSocketsAfterAKilledKernelAgent: the programs that it left pass everything at once, not at the end of their lease.
+func TestSocketsAfterAKilledKernelAgent(t *testing.T) {
+	t.Parallel()
+	l := lab.ForTest(t, 2)
+	h1, h2 := l.Host(1), l.Host(2)
+	pin := newPin()
+	startAgent(t, h2, "msg=reflecting listen", "reflect", "--mode", "tc", "--pin", pin).kill(t)
+	require.Len(t, bpfLinks(t, h2, pin), 1)
+	a := startAgent(t, h2, "msg=reflecting listen", "reflect", "--mode", "socket", "--pin", pin)
+	a.logs(t, "pass everything from now on")
+	before := inKernel(t, h2, pin)
+	r, status := ping(t, h1, load(1, 5, 20*time.Millisecond, target(h2.IPv4))...)
+	require.Zero(t, status)
+	require.Equal(t, r.allReceived(5), r.counts)
+	after := inKernel(t, h2, pin)
+	require.Equal(t, before["reply replied"], after["reply replied"])
+	require.GreaterOrEqual(t, after["pass disarmed"], before["pass disarmed"]+5)
+	a.stop(t)
+	require.Contains(t, string(tool(t, h2, program, "detach", "--pin", pin)), "tc program on eth0")
+	require.NoDirExists(t, pin)
+}
+
 // bpfLinks are the ids of the links that are pinned in a folder.
 func bpfLinks(t testing.TB, h *lab.Host, pin string) (ids []int) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
@@ -95,6 +96,41 @@ func TestStartDropsWhatIsNotWantedAnyMore(t *testing.T) {
 			require.NoDirExists(t, string(h.pin))
 		})
 	}
+}
+
+// What a killed agent left ends with one write, but not what an agent that runs has.
+func TestDisarm(t *testing.T) {
+	h := newHost(t)
+	h.veth("eth0", 1500)
+	disarm := func() bool {
+		was, err := Disarm(string(h.pin))
+		require.NoError(t, err)
+		return was
+	}
+	require.False(t, disarm(), "nothing is there")
+	d, _ := h.start(ModeTC, "eth0")
+	require.False(t, disarm(), "an agent runs")
+	d.crash(t)
+	require.True(t, disarm())
+	require.False(t, disarm(), "it was already")
+	m, err := ebpf.LoadPinnedMap(h.pin.path("llama_lease"), nil)
+	require.NoError(t, err)
+	var l bpfLlamaLease
+	require.NoError(t, m.Lookup(uint32(0), &l))
+	require.Zero(t, l.UntilNs)
+	require.NotZero(t, l.WallOffsetNs, "the rest is as it was")
+	require.NoError(t, m.Close())
+
+	// Of another version: nothing is written that has another meaning there.
+	require.NoError(t, os.Remove(h.pin.path("llama_lease")))
+	m, err = ebpf.NewMap(&ebpf.MapSpec{Name: "llama_lease", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	require.NoError(t, err)
+	require.NoError(t, m.Pin(h.pin.path("llama_lease")))
+	require.NoError(t, m.Close())
+	_, err = Disarm(string(h.pin))
+	require.ErrorContains(t, err, "llama-agent detach")
+	_, err = Detach(string(h.pin))
+	require.NoError(t, err)
 }
 
 // A stop takes no program off a NIC whose link would go with it, not even one that it has nothing to do with.
