@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -13,18 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the tracepoint has what (events/xdp/xdp_exception/format; the same since Linux 4.8).
-const (
-	exceptionProgram = 8
-	exceptionIfindex = 16
-)
-
 // exceptionKey is one of our programs at one interface. The tracepoint is the whole host's, where an index may be
 // that of several interfaces, each in its namespace; the program is attached in ours alone.
 type exceptionKey struct{ Program, Ifindex uint32 }
 
-// exceptions counts the packets with which a driver could not do what our program wanted. Of many drivers nothing
-// else tells: they have no statistics of XDP_TX.
+// exceptions counts the packets with which a driver could not do what our program wanted, where the driver raises
+// the tracepoint then: in the sources of some (driverTable) nothing else tells. Of drivers, only veth's was tried.
 type exceptions struct {
 	counts  *ebpf.Map // exceptionKey to packets; only what is watched
 	program *ebpf.Program
@@ -43,12 +39,16 @@ func openExceptions() (_ *exceptions, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make map of XDP exceptions: %w", err)
 	}
+	program, ifindex, err := exceptionFields()
+	if err != nil {
+		return nil, err
+	}
 	x.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "llama_xdperr", Type: ebpf.TracePoint, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R2, asm.R1, exceptionProgram, asm.Word),
+			asm.LoadMem(asm.R2, asm.R1, program, asm.Word),
 			asm.StoreMem(asm.RFP, -8, asm.R2, asm.Word),
-			asm.LoadMem(asm.R2, asm.R1, exceptionIfindex, asm.Word),
+			asm.LoadMem(asm.R2, asm.R1, ifindex, asm.Word),
 			asm.StoreMem(asm.RFP, -4, asm.R2, asm.Word),
 			asm.Mov.Reg(asm.R2, asm.RFP),
 			asm.Add.Imm(asm.R2, -8),
@@ -69,6 +69,42 @@ func openExceptions() (_ *exceptions, err error) {
 		return nil, fmt.Errorf("attach to tracepoint xdp_exception: %w", err)
 	}
 	return x, nil
+}
+
+// exceptionFields is where this kernel's tracepoint has the program's id and the interface's index.
+func exceptionFields() (program, ifindex int16, err error) {
+	var text []byte
+	for _, dir := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
+		if text, err = os.ReadFile(dir + "/events/xdp/xdp_exception/format"); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read format of tracepoint xdp_exception: %w", err)
+	}
+	if program, err = fieldOffset(string(text), "prog_id"); err == nil {
+		ifindex, err = fieldOffset(string(text), "ifindex")
+	}
+	return program, ifindex, err
+}
+
+// fieldOffset finds a field of 4 octets in a tracepoint's format, which has lines like
+//
+//	field:int prog_id;	offset:8;	size:4;	signed:1;
+func fieldOffset(format, name string) (int16, error) {
+	for line := range strings.Lines(format) {
+		declared, where, _ := strings.Cut(strings.TrimSpace(line), ";")
+		if !strings.HasPrefix(declared, "field:") || !strings.HasSuffix(declared, " "+name) {
+			continue
+		}
+		var offset int16
+		var size int
+		if _, err := fmt.Sscanf(strings.TrimSpace(where), "offset:%d; size:%d;", &offset, &size); err != nil || size != 4 {
+			return 0, fmt.Errorf("field %s of the tracepoint is not as expected: %q", name, strings.TrimSpace(line))
+		}
+		return offset, nil
+	}
+	return 0, fmt.Errorf("tracepoint has no field %s", name)
 }
 
 // count is how many there were since it was first asked for.

@@ -53,6 +53,31 @@ func TestExceptions(t *testing.T) {
 	require.Zero(t, count(ours.Program, other), "another program's")
 }
 
+func TestFieldOffset(t *testing.T) {
+	const format = "name: xdp_exception\nformat:\n" +
+		"\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n" +
+		"\tfield:int prog_id;\toffset:12;\tsize:4;\tsigned:1;\n" +
+		"\tfield:int ifindex;\toffset:24;\tsize:4;\tsigned:1;\n\nprint fmt: \"prog_id=%d\", REC->prog_id\n"
+	for name, want := range map[string]int16{"prog_id": 12, "ifindex": 24} {
+		got, err := fieldOffset(format, name)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := fieldOffset(format, "id")
+	require.ErrorContains(t, err, "no field id")
+	_, err = fieldOffset(format, "common_type")
+	require.ErrorContains(t, err, "not as expected")
+}
+
+// Exceptions show beside a driver's statistics that are high already.
+func TestFailuresAreHeldAgainstTheirOwnBefore(t *testing.T) {
+	before := failures{driver: 1000, exception: 3}
+	require.Zero(t, before.since(before))
+	require.Equal(t, uint64(7), failures{driver: 1000, exception: 10}.since(before))
+	require.Equal(t, uint64(9), failures{driver: 1009, exception: 10}.since(before), "the same frames")
+	require.Equal(t, uint64(2), failures{driver: 2, exception: 3}.since(before), "the driver began anew")
+}
+
 // mountTracefs needs a mount namespace of the test's own.
 func mountTracefs(t *testing.T) {
 	t.Helper()

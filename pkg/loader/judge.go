@@ -90,7 +90,7 @@ func (d *Datapath) against(s *site) string {
 		return ""
 	}
 	failures, answered := d.transmitted(s)
-	newFailures, newAnswers := failures-s.failures, answered-s.answered
+	newFailures, newAnswers := failures.since(s.failures), answered-s.answered
 	if newAnswers < enough {
 		return "" // at a low rate it takes longer
 	}
@@ -102,11 +102,29 @@ func (d *Datapath) against(s *site) string {
 	return ""
 }
 
-// transmitted is what the driver, or the kernel in its stead, says of frames that did not leave, and the program of its
-// answers.
-func (d *Datapath) transmitted(s *site) (failures, answered uint64) {
+// failures are frames that did not leave.
+type failures struct {
+	driver    uint64 // by its statistics, since whenever
+	exception uint64 // by the tracepoint
+}
+
+// since is how many more there are. Some drivers count what raises an exception too: the two are not added.
+func (f failures) since(before failures) uint64 {
+	return max(growth(f.driver, before.driver), growth(f.exception, before.exception))
+}
+
+// growth of a counter that may have begun anew, as a driver's does with its rings.
+func growth(now, before uint64) uint64 {
+	if now < before {
+		return now
+	}
+	return now - before
+}
+
+// transmitted is what the driver and the kernel say of frames that did not leave, and the program of its answers.
+func (d *Datapath) transmitted(s *site) (failed failures, answered uint64) {
 	if s.Step != StepNative {
-		return 0, 0
+		return failed, 0
 	}
 	stats, err := driverXDPErrors(s.Interface.Name)
 	if err != nil {
@@ -120,7 +138,7 @@ func (d *Datapath) transmitted(s *site) (failures, answered uint64) {
 	if err != nil {
 		return s.failures, s.answered
 	}
-	return max(sum(stats), raised), c.Answered // some drivers count what the kernel counts too
+	return failures{sum(stats), raised}, c.Answered
 }
 
 // leaveStep takes the next step down. In a mode that names a step there is none:

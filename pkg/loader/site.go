@@ -19,7 +19,7 @@ type site struct {
 	trial    *trial
 	left     time.Time // when it last left a step
 	lostAt   time.Time // when somebody last took its program off
-	failures uint64    // of the driver to transmit, when they were last looked at
+	failures failures  // to transmit, when they were last looked at
 	answered uint64    // by the programs, likewise
 }
 
