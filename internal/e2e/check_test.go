@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -167,7 +166,7 @@ func TestCheckUnderSeccomp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all []checked
-			restricted(t, func() error { return forbidBPF(c.action) }, func() { all = checkIn(t, nil, "") })
+			restricted(t, func() error { return lab.ForbidCall(unix.SYS_BPF, c.action) }, func() { all = checkIn(t, nil, "") })
 			f := find(all, "bpf call", "")[0]
 			require.False(t, f.OK)
 			require.Contains(t, f.Detail, c.says)
@@ -176,22 +175,4 @@ func TestCheckUnderSeccomp(t *testing.T) {
 		})
 	}
 	require.True(t, find(checkIn(t, nil, ""), "bpf call", "")[0].OK)
-}
-
-func forbidBPF(action uint32) error {
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // seccomp_data.nr
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_BPF, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: action},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)))
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -25,6 +25,14 @@ func (r *running) reload(t testing.TB, datapath, more, says string) {
 	r.logs(t, says)
 }
 
+// reflectsAtHost2 is a lab of two hosts, and an agent on the second that only reflects.
+func reflectsAtHost2(t *testing.T, datapath string) (*lab.Lab, *running) {
+	t.Helper()
+	t.Parallel()
+	l := lab.ForTest(t, 2)
+	return l, runWith(t, l.Host(2), datapath, "targets: {}\n")
+}
+
 // requireByKernel fails if not all probes to the address are answered by the programs of r's host.
 func requireByKernel(t testing.TB, l *lab.Lab, r *running) {
 	t.Helper()
@@ -38,9 +46,7 @@ func requireByKernel(t testing.TB, l *lab.Lab, r *running) {
 
 // TestReloadWhileTheOldDatapathEndsBadly: the new one is there, and one only.
 func TestReloadWhileTheOldDatapathEndsBadly(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	r := runWith(t, l.Host(2), ", lease: 50s", "targets: {}\n")
+	l, r := reflectsAtHost2(t, ", lease: 50s")
 	// A folder of somebody's among the pins, which is not empty: it cannot be removed.
 	foreign := filepath.Join(r.pin, "llama_folder")
 	require.NoError(t, os.MkdirAll(filepath.Join(foreign, "x"), 0o700))
@@ -53,10 +59,8 @@ func TestReloadWhileTheOldDatapathEndsBadly(t *testing.T) {
 
 // TestReloadOfTheDatapath: another mode, pin folder, port, and the sockets.
 func TestReloadOfTheDatapath(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	h := l.Host(2)
-	r := runWith(t, h, ", mode: tc", "targets: {}\n")
+	l, r := reflectsAtHost2(t, ", mode: tc")
+	h := r.host
 	requireByKernel(t, l, r)
 	r.reload(t, ", mode: generic", "targets: {}\n", "mode=generic")
 	requireByKernel(t, l, r)
@@ -109,10 +113,8 @@ func TestInterfacesAndAddressesAreFollowed(t *testing.T) {
 
 // TestProgramTakenOff: it is put back once, then the next step is taken, and the sockets answer in between.
 func TestProgramTakenOff(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	h := l.Host(2)
-	r := runWith(t, h, "", "targets: {}\n")
+	l, r := reflectsAtHost2(t, "")
+	h := r.host
 	for _, says := range []string{"reflecting in the kernel again", "from=tc to=generic"} {
 		tool(t, h, "bpftool", "link", "detach", "pinned", filepath.Join(r.pin, "link_eth0_tc"))
 		res, status := ping(t, l.Host(1), load(1, 3, 10*time.Millisecond, target(h.IPv4))...)

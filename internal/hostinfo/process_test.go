@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -64,25 +63,6 @@ func TestBPFWithoutCapability(t *testing.T) {
 	require.Equal(t, BPFUnknown, p.BPF(unix.EPERM), "as Linux before 6.4 answers")
 }
 
-// forbid makes a call fail on the calling thread, for good.
-func forbid(number int, action uint32) error {
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // seccomp_data.nr
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(number), Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: action},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)))
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // TestSeccomp puts a real filter on a thread.
 func TestSeccomp(t *testing.T) {
 	for _, c := range []struct {
@@ -101,7 +81,7 @@ func TestSeccomp(t *testing.T) {
 			var p Process
 			var call, noFilter, err error
 			onThread(func() {
-				noFilter = forbid(c.number, unix.SECCOMP_RET_ERRNO|uint32(c.errno))
+				noFilter = lab.ForbidCall(c.number, unix.SECCOMP_RET_ERRNO|uint32(c.errno))
 				p, err = ReadProcess()
 				call = TryBPF()
 			})
