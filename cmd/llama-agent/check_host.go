@@ -180,6 +180,9 @@ func checkPin(path string) finding {
 	case !p.BPFFS:
 		f.Detail = fmt.Sprintf("%s is not there, nor is a bpffs above it: nothing can be pinned that would outlive the agent", mount)
 		f.Mend = fmt.Sprintf("mkdir -p %s && mount -t bpf bpf %s", mount, mount)
+	case p.ReadOnly:
+		f.Detail = fmt.Sprintf("%s is in a bpffs that is mounted read-only: nothing can be pinned there", path)
+		f.Mend = fmt.Sprintf("mount -o remount,rw %s (in a container: mount the host's so)", mount)
 	case !p.Writable:
 		f.Detail = fmt.Sprintf("%s is in a bpffs, but uid %d may not write to %s", path, unix.Geteuid(), p.On)
 		f.Mend = fmt.Sprintf("as root: mkdir -p %s && chown %d %s", path, unix.Geteuid(), path)

@@ -13,9 +13,10 @@ import (
 type PinFolder struct {
 	Path     string `json:"path"`
 	Exists   bool   `json:"exists"`
-	On       string `json:"on"`       // the nearest folder that exists
-	BPFFS    bool   `json:"bpffs"`    // it lies in a bpffs
-	Writable bool   `json:"writable"` // for this process
+	On       string `json:"on"`        // the nearest folder that exists
+	BPFFS    bool   `json:"bpffs"`     // it lies in a bpffs
+	ReadOnly bool   `json:"read_only"` // it lies on what is mounted read-only
+	Writable bool   `json:"writable"`  // for this process
 }
 
 // ReadPinFolder looks at the folder, or at the nearest one above it that is there.
@@ -36,6 +37,7 @@ func ReadPinFolder(path string) (PinFolder, error) {
 	}
 	p.Exists = p.On == filepath.Clean(path)
 	p.BPFFS = int64(st.Type) == unix.BPF_FS_MAGIC
+	p.ReadOnly = st.Flags&unix.ST_RDONLY != 0
 	p.Writable = unix.Faccessat(unix.AT_FDCWD, p.On, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
 	return p, nil
 }

@@ -34,6 +34,12 @@ func TestPinFolder(t *testing.T) {
 		require.Equal(t, want, got, name)
 	}
 
+	require.NoError(t, unix.Mount("", bpffs, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	got, err := ReadPinFolder(there)
+	require.NoError(t, err)
+	require.Equal(t, PinFolder{Path: there, Exists: true, On: there, BPFFS: true, ReadOnly: true}, got)
+	require.NoError(t, unix.Mount("", bpffs, "", unix.MS_REMOUNT, ""))
+
 	// Root without its power over files is anyone.
 	require.NoError(t, os.Chown(there, 65534, 65534))
 	onThread(func() {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/lab"
 )
@@ -287,6 +289,36 @@ func TestProgramTakenOff(t *testing.T) {
 	require.Contains(t, l.String(), "twice within an hour")
 	require.NoError(t, d.Close())
 	require.NoDirExists(t, string(h.pin))
+}
+
+// MTU and hardware address change while it runs, and somebody tries to take the program off as one without a link.
+func TestInterfaceThatChanges(t *testing.T) {
+	for _, mode := range []Mode{ModeNative, ModeGeneric, ModeTC} {
+		t.Run(mode.String(), func(t *testing.T) {
+			h := newHost(t)
+			h.veth("eth0", 1500)
+			d, l := h.start(mode, "eth0")
+			id := d.sites[h.index("eth0")].hook.program()
+			mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+			require.NoError(t, netlink.LinkSetHardwareAddr(h.link("eth0"), mac))
+			for _, mtu := range []int{1400, 3000, 1500} {
+				require.NoError(t, netlink.LinkSetMTU(h.link("eth0"), mtu))
+				require.NoError(t, d.reconcile(context.Background()))
+			}
+			var ifc bpfLlamaIface
+			require.NoError(t, d.object.LlamaIface.Lookup(uint32(h.index("eth0")), &ifc))
+			require.Equal(t, uint32(1), ifc.Nmacs)
+			require.Equal(t, []byte(mac), ifc.Macs[0].Octets[:])
+			if kind := map[Mode]int{ModeNative: unix.XDP_FLAGS_DRV_MODE, ModeGeneric: unix.XDP_FLAGS_SKB_MODE}[mode]; kind != 0 {
+				require.ErrorIs(t, netlink.LinkSetXdpFdWithFlags(h.link("eth0"), -1, kind), unix.EBUSY, "the kernel protects a link")
+			}
+			require.NoError(t, d.reconcile(context.Background()))
+			require.Equal(t, map[string]Step{"eth0": Step(mode)}, d.reached())
+			require.Equal(t, id, d.sites[h.index("eth0")].hook.program())
+			require.NotContains(t, l.String(), "level=WARN")
+			require.NoError(t, d.Close())
+		})
+	}
 }
 
 // A policy that the kernel cannot have leaves nobody answered by the one before.

@@ -58,6 +58,9 @@ func (f pinFolder) prepare() error {
 	case st.Type != unix.BPF_FS_MAGIC:
 		return fmt.Errorf("pin folder %s is on no bpffs (mount -t bpf bpf /sys/fs/bpf, and use a folder there): %w", f, ErrPinFolder)
 	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		return fmt.Errorf("pin folder %s is on a bpffs that is mounted read-only (mount -o remount,rw, or use a folder on another): %w", f, ErrPinFolder)
+	}
 	if err := os.Mkdir(string(f), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make pin folder: %w: %w", err, ErrPinFolder)
 	}

@@ -5,11 +5,13 @@ package loader
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func (h *host) pins() []string {
@@ -151,6 +153,15 @@ func TestPinFolders(t *testing.T) {
 		}
 	}
 	h.nothingOn(ifc)
+
+	mount := filepath.Dir(string(h.pin))
+	require.NoError(t, os.Mkdir(string(h.pin), 0o700))
+	require.NoError(t, unix.Mount("", mount, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	o, _ := h.options(ModeTC, "eth0")
+	_, err := Start(context.Background(), o)
+	require.ErrorIs(t, err, ErrPinFolder)
+	require.ErrorContains(t, err, "mounted read-only (mount -o remount,rw")
+	require.NoError(t, unix.Mount("", mount, "", unix.MS_REMOUNT, ""))
 
 	held, err := h.pin.hold()
 	require.NoError(t, err)
