@@ -34,21 +34,37 @@ type probing struct {
 	ports    int
 	interval time.Duration
 	window   time.Duration // 0: the default
+	at       netip.Addr    // of all targets, where the kernel answers
+	kernel   string        // the step that measures: tc, native; empty: the sockets
 }
 
 // config is the agent's configuration; its lines go to the file at path.
-func (p probing) config(path string) string {
+func (p probing) config(path, pin string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {mode: socket}\nreflector: {listen: []}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n", path)
+	datapath, listen := "mode: socket", ""
+	if p.kernel != "" {
+		datapath = fmt.Sprintf("mode: %s, interfaces: [eth0], pin: %q", p.kernel, pin)
+		listen = fmt.Sprintf(`":%d"`, stampPort)
+	}
+	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {%s}\nreflector: {listen: [%s]}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n",
+		datapath, listen, path)
 	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000", p.ports, p.interval)
 	if p.window > 0 {
 		fmt.Fprintf(&s, ", window: %s", p.window)
 	}
 	s.WriteString("}\ntargets:\n")
 	for i := range p.targets {
-		fmt.Fprintf(&s, "  t%d: {address: %s}\n", i, many(i))
+		fmt.Fprintf(&s, "  t%d: {%s}\n", i, p.target(i))
 	}
 	return s.String()
+}
+
+// target is an address each, or a port each of the one address that the kernel answers at.
+func (p probing) target(i int) string {
+	if p.kernel == "" {
+		return "address: " + many(i).String()
+	}
+	return fmt.Sprintf("address: %s, port: %d", p.at, kernelPort+i)
 }
 
 // probed is what came of it, by the agent's own lines and by the kernel.
@@ -72,7 +88,7 @@ type counters struct{ out, nearDrops, farDrops uint64 }
 func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
 	lines := filepath.Join(b.bin.dir, "lines")
 	_ = os.Remove(lines) // of the run before
-	file, err := b.write("collector.yaml", p.config(lines))
+	file, err := b.write("collector.yaml", p.config(lines, filepath.Join(b.bpffs, "near")))
 	if err != nil {
 		return r, err
 	}
@@ -127,7 +143,7 @@ func (b *bench) waitSending(agent *process, out uint64) error {
 		if err := agent.alive(); err != nil {
 			return err
 		}
-		if k.out > out {
+		if k.out > out+2*toItself {
 			return nil
 		}
 	}

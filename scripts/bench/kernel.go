@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf/asm"
@@ -228,16 +229,24 @@ func (p *place) farPeers() string {
 // startKernelReflector runs ours on the far host at one step of the ladder, every guard on,
 // with these keys of its section reflector.
 func (b *bench) startKernelReflector(mode, keys string) (*process, error) {
+	return b.startKernelReflectorAt(mode, []int{stampPort}, keys)
+}
+
+func (b *bench) startKernelReflectorAt(mode string, ports []int, keys string) (*process, error) {
+	var listen []string
+	for _, p := range ports {
+		listen = append(listen, fmt.Sprintf(`":%d"`, p))
+	}
 	file, err := b.write("kernel.yaml", fmt.Sprintf(`host: {name: far}
 datapath: {mode: %s, interfaces: [eth0], pin: %q}
-reflector: {listen: [":%d"], workers: 1, %s}
+reflector: {listen: [%s], workers: 1, %s}
 targets: {}
 api: {listen: ""}
-`, mode, b.kernelPin(), stampPort, keys))
+`, mode, b.kernelPin(), strings.Join(listen, ", "), keys))
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.serve(b.place.far, otherCore, stampPort, b.bin.agent, "run", "--config", file)
+	p, err := b.serve(b.place.far, otherCore, ports[0], b.bin.agent, "run", "--config", file)
 	if err != nil || mode == "socket" {
 		return p, err
 	}

@@ -38,6 +38,7 @@ var sections = []struct {
 	{"turnaround", benchTurnaround},
 	{"kernel", benchKernel},
 	{"collector", benchCollector},
+	{"measure", benchMeasure},
 	{"targets", benchTargets},
 	{"small", benchSmall},
 	{"rtt", benchRTT},

@@ -15,6 +15,7 @@ type scale struct {
 	turnaround  time.Duration
 	sweep       time.Duration // one rate of a collector
 	rates       []int         // probes/s
+	kernelRates []int         // likewise, where the kernel measures
 	targets     time.Duration // one number of targets
 	targetSteps []int
 	small       time.Duration
@@ -31,7 +32,8 @@ func newScale() (scale, error) {
 		rounds: 3,
 		load:   2 * time.Second, turnaround: 3 * time.Second,
 		sweep: 2500 * time.Millisecond, rates: []int{20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 150_000},
-		targets: 5 * time.Second, targetSteps: []int{10, 100, 1_000, 10_000},
+		kernelRates: []int{50_000, 100_000, 150_000, 200_000, 250_000},
+		targets:     5 * time.Second, targetSteps: []int{10, 100, 1_000, 10_000},
 		small: 4 * time.Second, rtt: 4 * time.Second,
 		irtt:     []time.Duration{100 * time.Microsecond, 20 * time.Microsecond},
 		sockperf: []int{50_000, 100_000, 200_000},
@@ -47,6 +49,7 @@ func newScale() (scale, error) {
 	if os.Getenv("BENCH_QUICK") != "" {
 		s.rounds = 1
 		s.rates = []int{20_000, 60_000, 100_000}
+		s.kernelRates = []int{50_000, 150_000}
 		s.irtt, s.sockperf = s.irtt[1:], s.sockperf[:2]
 		s.sweep, s.rtt = 2*time.Second, 3*time.Second
 	}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/llama-agent/llama-agent/internal/lab"
+)
+
+// kernelPort is the first of the ports that are targets where the kernel answers: it
+// does so at addresses of interfaces only.
+const kernelPort = 8621
+
+// benchMeasure raises the rate of a collector whose probes are stamped, answered and
+// captured in the kernel: all of it on the core that sends.
+func benchMeasure(b *bench) error {
+	t := &b.table
+	m := sweep{
+		highest:  t.metric("measuring in the kernel: highest rate without false loss, probes/s (more is better)", "200,000 over UDP sockets"),
+		trouble:  t.metric("measuring in the kernel: lost + late + local_drop + refused, probes, by rate offered", "0"),
+		notSent:  t.metric("measuring in the kernel: due and not sent, %, by rate offered", ""),
+		cpu:      t.metric("measuring in the kernel: % of a core, by rate offered", ""),
+		rss:      t.metric("measuring in the kernel: resident memory, MB, by rate offered", ""),
+		perProbe: t.metric("measuring in the kernel, at its highest rate: CPU µs a probe, answered and captured (less is better)", ""),
+	}
+	var turns []func() error
+	for _, mode := range []string{"tc", "native"} {
+		turns = append(turns, func() error { return b.sweepKernel(&m, mode) })
+	}
+	return b.rounds(turns...)
+}
+
+func (b *bench) sweepKernel(m *sweep, mode string) error {
+	if mode == "native" {
+		for _, h := range []*lab.Host{b.place.near, b.place.far} {
+			if err := b.place.lab.Fabric().PassXDP(h); err != nil {
+				return err
+			}
+		}
+	}
+	var ports []int
+	for i := range sweepTargets {
+		ports = append(ports, kernelPort+i)
+	}
+	reflector, err := b.startKernelReflectorAt(mode, ports, fmt.Sprintf("peers: [%s/32], rate_peers: 10000000", b.place.near.IPv4))
+	if err != nil {
+		return err
+	}
+	defer reflector.stop()
+	var best, bestCost float64
+	for _, rate := range b.scale.kernelRates {
+		r, err := b.sweepRate(reflector, rate, mode)
+		if err != nil {
+			return fmt.Errorf("probe at %d/s by %s: %w", rate, mode, err)
+		}
+		who := fmt.Sprintf("%s, %s, at %s/s", ours, mode, number(float64(rate)))
+		m.trouble.add(who, float64(r.totals.trouble()))
+		m.notSent.add(who, r.totals.notSent())
+		m.cpu.add(who, r.percent())
+		m.rss.add(who, r.rss)
+		if r.totals.trouble() == 0 && r.totals.notSent() <= mostNotSent && r.rate() > best {
+			best, bestCost = r.rate(), r.perProbe()
+		}
+	}
+	m.highest.add(ours+", "+mode, best)
+	m.perProbe.add(ours+", "+mode, bestCost)
+	return reflector.alive()
+}
