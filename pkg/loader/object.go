@@ -19,7 +19,13 @@ const (
 	progXDP        programKind = iota // of the driver
 	progXDPGeneric                    // of the stack
 	progTC                            // at ingress
+	programKinds
 )
+
+// name is the program's name in the BPF object.
+func (k programKind) name() string {
+	return [programKinds]string{bpfProgLlamaXdp, bpfProgLlamaXdpSkb, bpfProgLlamaTc}[k]
+}
 
 // object is the loaded programs and their maps.
 type object struct {
@@ -32,6 +38,7 @@ type object struct {
 	mu     sync.Mutex // protects the fields below, which several callers write parts of
 	lease  bpfLlamaLease
 	config bpfLlamaConfig
+	proven [programKinds]bool
 }
 
 // load loads the programs and adopts the maps that are pinned in the folder pin,
