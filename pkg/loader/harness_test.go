@@ -85,23 +85,40 @@ func newSpec(t testing.TB) *ebpf.CollectionSpec {
 	return spec
 }
 
+// newRig is a rig as if it were loaded just now.
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return newRigOf(t, func(*ebpf.CollectionSpec) {})
+	lab.Require(t, lab.Root)
+	require.NoError(t, rlimit.RemoveMemlock())
+	o, err := loaded()
+	requireVerified(t, err)
+	o.makeNew(t)
+	return rigOf(t, o)
 }
 
+// newRigOf is a rig of an object of its own, from a spec that the test changes.
 func newRigOf(t testing.TB, change func(*ebpf.CollectionSpec)) *rig {
 	t.Helper()
 	spec := newSpec(t)
 	unpinned(spec)
 	change(spec)
 	o, err := newObject(spec, "")
+	requireVerified(t, err)
+	t.Cleanup(func() { require.NoError(t, o.Close()) })
+	return rigOf(t, o)
+}
+
+func requireVerified(t testing.TB, err error) {
+	t.Helper()
 	var ve *ebpf.VerifierError
 	if errors.As(err, &ve) {
 		t.Fatalf("%+v", ve)
 	}
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, o.Close()) })
+}
+
+func rigOf(t testing.TB, o *object) *rig {
+	t.Helper()
 	r := &rig{object: o, t: t}
 	require.NoError(t, o.setPolicy(testPolicy()))
 	require.NoError(t, o.setLocal(testLocal, cast4))
