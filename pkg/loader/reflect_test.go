@@ -278,10 +278,12 @@ func jumbo(v6 bool, n int) *packet {
 }
 
 func TestReflectJumbo(t *testing.T) {
-	needsFrags(t)
 	r := newRig(t)
 	for _, n := range []int{1400, 3000, 4000, 8900, 8953} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			if n > 3400 { // and headers: more than a page takes beside what the kernel keeps there
+				needsFrags(t)
+			}
 			for _, v6 := range []bool{false, true} {
 				for kind, k := range kinds[:2] {
 					r.reset()

@@ -85,6 +85,10 @@ func (g *guest) emulator(ctx context.Context, initramfs, dir string) *exec.Cmd {
 		"-chardev", "file,id=console,path=" + g.log("console.log"), "-serial", "chardev:console",
 		"-chardev", "file,id=tests,path=" + g.log("tests.log"), "-serial", "chardev:tests",
 		"-device", "virtio-rng-pci",
+		// NICs for tests to attach to, on a hub of the emulator's own: nothing leaves the guest. Their drivers are loaded
+		// in this order, which makes them eth0 and eth1.
+		"-netdev", "hubport,id=nic0,hubid=0", "-device", "virtio-net-pci,netdev=nic0,romfile=",
+		"-netdev", "hubport,id=nic1,hubid=0", "-device", "vmxnet3,netdev=nic1,romfile=",
 		"-kernel", filepath.Join(dir, "vmlinuz"), "-initrd", initramfs, "-append", commandLine,
 	}
 	if g.cpus > 0 {

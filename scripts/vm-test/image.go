@@ -18,8 +18,11 @@ import (
 // accounts are those that programs look up.
 const accounts = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 
-// guestEnv is what tests see. LLAMA_VM says that the machine is theirs alone: they may set its clock.
+// guestEnv is what tests see. LLAMA_VM says that the machine is theirs alone: they may set its clock. What a guest is known
+// to have is named, so that its tests fail there rather than leave it out: kinds of devices and classifiers, whose modules
+// are in modules.txt, and the NICs of the emulator.
 var guestEnv = []string{
+	"LLAMA_TEST_KINDS=bond,team,vlan,vrf,dummy,ipvlan,u32", "LLAMA_TEST_NICS=eth0,eth1",
 	"LLAMA_VM=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TMPDIR=/tmp", "TERM=dumb", "LC_ALL=C", "USER=root",
 }
 
