@@ -16,14 +16,15 @@ import (
 //go:embed packages.txt
 var packagesText string
 
-// packageSeconds is how long one package's tests may take in a guest.
-const packageSeconds = 240
+// packageSeconds is how long one package's tests may take, by the guest's clock.
+const packageSeconds = 480
 
 // A tested package is one line of packages.txt.
 type tested struct {
-	path string // below the repository's root
-	args []string
-	skip []string // patterns
+	path  string // below the repository's root
+	args  []string
+	skip  []string // patterns
+	quick []string // patterns of what runs with VMQUICK; none: nothing of the package
 }
 
 func parsePackages(text string) (all []tested, err error) {
@@ -34,11 +35,14 @@ func parsePackages(text string) (all []tested, err error) {
 		case len(f) == 0:
 		case line[0] != ' ' && line[0] != '\t':
 			all = append(all, tested{path: f[0], args: binaryFlags(f[1:])})
-		case f[0] != "skip" || len(f) < 3 || len(all) == 0:
-			return nil, fmt.Errorf("parse packages.txt: %q: want: skip PATTERN REASON, below a package", strings.TrimSpace(line))
-		default:
+		case f[0] == "skip" && len(f) > 2 && len(all) > 0:
 			last := &all[len(all)-1]
 			last.skip = append(last.skip, f[1])
+		case f[0] == "quick" && len(f) > 1 && len(all) > 0:
+			last := &all[len(all)-1]
+			last.quick = append(last.quick, f[1:]...)
+		default:
+			return nil, fmt.Errorf("parse packages.txt: %q: want, below a package: skip PATTERN REASON, or quick PATTERN", strings.TrimSpace(line))
 		}
 	}
 	return all, nil
@@ -72,6 +76,17 @@ func choose(all []tested, names []string) (chosen []tested) {
 		return all
 	}
 	return chosen
+}
+
+// quickOnes are the packages of which something runs with VMQUICK, and only that of them.
+func quickOnes(all []tested) (quick []tested) {
+	for _, t := range all {
+		if len(t.quick) > 0 {
+			t.args = append(slices.Clone(t.args), "-test.run="+strings.Join(t.quick, "|"))
+			quick = append(quick, t)
+		}
+	}
+	return quick
 }
 
 // run is how a guest runs the package. Flags given by hand come last: they win.
