@@ -5,7 +5,9 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -120,6 +122,37 @@ func TestDriverRows(t *testing.T) {
 		if d.frags != "" && d.mtu == 0 {
 			require.Equal(t, "mvneta", d.name, "frags matter where there is a limit")
 		}
+	}
+}
+
+// What the documents say of a row is what the row says.
+func TestDriversAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/kernel.md")
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(text), "\n## Drivers\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	said := map[string]string{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			continue
+		}
+		for i, name := range strings.Split(cells[2], "`") {
+			if i%2 == 1 {
+				said[name] = strings.TrimSpace(cells[1])
+			}
+		}
+	}
+	require.Len(t, said, len(driverTable()))
+	for _, d := range driverTable() {
+		want := "read; has none"
+		switch {
+		case d.evidence == evidenceRun:
+			want = "run, as"
+		case d.native:
+			want = "read; has native XDP"
+		}
+		require.True(t, strings.HasPrefix(said[d.name], want), "%s: %q", d.name, said[d.name])
 	}
 }
 
