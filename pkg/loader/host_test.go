@@ -109,6 +109,11 @@ func (h *host) send(ifc Interface, n int) {
 	}, "carrier of "+ifc.Name)
 	h.at(func() {
 		far := h.link(ifc.Name)
+		// Until the kernel has given it a queue, up to a second after its carrier, it drops what is sent, without a word.
+		h.eventually(func() bool {
+			far = h.link(ifc.Name)
+			return far.Attrs().OperState == netlink.OperUp
+		}, "the far end of "+ifc.Name)
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 		require.NoError(h.t, err)
 		defer unix.Close(fd)
