@@ -46,7 +46,7 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(lines) == 0 {
 		lines = fields(defaultLines)
 	}
-	timeout, err := time.ParseDuration(cmp.Or(os.Getenv("VMTIMEOUT"), "20m"))
+	timeout, err := time.ParseDuration(cmp.Or(os.Getenv("VMTIMEOUT"), "30m"))
 	if err != nil {
 		return fmt.Errorf("read VMTIMEOUT: %w", err)
 	}
@@ -136,10 +136,11 @@ func chosenPackages(log io.Writer) (chosen []tested, err error) {
 	if err != nil {
 		return nil, err
 	}
+	wanted := choose(all, fields(os.Getenv("PKGS")))
 	if os.Getenv("VMQUICK") != "" {
-		all = quickOnes(all)
+		wanted = quickOnes(wanted)
 	}
-	for _, p := range choose(all, fields(os.Getenv("PKGS"))) {
+	for _, p := range wanted {
 		if tests, err := filepath.Glob(p.path + "/*_test.go"); err != nil || len(tests) == 0 {
 			fmt.Fprintf(log, "vm-test: %s has no tests (yet): left out\n", p.path)
 			continue
