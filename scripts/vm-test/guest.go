@@ -19,6 +19,7 @@ type guest struct {
 	logs    string // folder
 	timeout time.Duration
 	cpus    int // 0: one, and a clock that counts its instructions
+	noSkip  bool
 }
 
 // commandLine of the kernel: its words on the first port; no watchdogs, which take a slow emulator for a hang; a panic
@@ -56,6 +57,9 @@ func (g *guest) run(ctx context.Context, b *base, dir string) (*verdict, error) 
 	}
 	v := judge(bytes.NewReader(tests), b.runs)
 	v.took, v.lacking = took, lacking
+	if g.noSkip {
+		v.refuseSkips(g.kernel.version)
+	}
 	switch {
 	case limited.Err() != nil:
 		v.problem("the guest hung: ended after %s", g.timeout)

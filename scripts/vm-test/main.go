@@ -88,7 +88,9 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(b.lacking) > 0 {
 		fmt.Fprintln(log, "vm-test: programs that are not on this machine, nor in guests:", strings.Join(b.lacking, ", "))
 	}
-	return runAll(ctx, out, s, b, found, guest{logs: logFolder, timeout: timeout, cpus: cpus})
+	return runAll(ctx, out, s, b, found, guest{
+		logs: logFolder, timeout: timeout, cpus: cpus, noSkip: os.Getenv("LLAMA_TEST_NOSKIP") != "",
+	})
 }
 
 // runAll runs a guest a kernel, and reports each when it ends. One that fails does not keep the others from running.

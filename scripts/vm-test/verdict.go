@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/llama-agent/llama-agent/scripts/vm-test/wire"
@@ -71,6 +73,24 @@ func (v *verdict) complete(planned []wire.Run, open *result, done bool) {
 	}
 	if n := v.count(); done && n.run == 0 {
 		v.problem("no test ran")
+	}
+}
+
+// newer is how a test says from which kernel on it runs.
+var newer = regexp.MustCompile(`\(Linux ([0-9]+\.[0-9]+)\)`)
+
+// refuseSkips makes each skip a problem, but those of tests that need a newer kernel than this version.
+func (v *verdict) refuseSkips(version string) {
+	for _, r := range v.results {
+		for _, name := range r.leaves() {
+			if r.tests[name] != skipped {
+				continue
+			}
+			why := strings.Join(r.lastWords(name, 1), "")
+			if m := newer.FindStringSubmatch(why); m == nil || compareVersions(version, m[1]) >= 0 {
+				v.problem("%s %s was skipped, and LLAMA_TEST_NOSKIP is set", r.pkg, name)
+			}
+		}
 	}
 }
 

@@ -109,3 +109,19 @@ func TestAKernelThatComplainsIsHeard(t *testing.T) {
 		require.Equal(t, bad+"\n[    9.2] Call Trace:\n", got)
 	}
 }
+
+func TestSkipsAreForOlderKernelsOnly(t *testing.T) {
+	for _, c := range []struct {
+		why, version string
+		refused      bool
+	}{
+		{"needs team: no such module", "5.10.262-1", true},
+		{"needs XDP fragments (Linux 5.18)", "5.10.262-1", false},
+		{"needs XDP fragments (Linux 5.18)", "5.18.2-1", true},
+		{"needs XDP fragments (Linux 5.18)", "6.1.192-2", true},
+	} {
+		v := judge(script(boot, beginA, "^=== RUN   TestS\n    s_test.go:1: "+c.why+"\n^--- SKIP: TestS (0.0s)\n", endA(0), beginB, endB, done), planned)
+		v.refuseSkips(c.version)
+		require.Equal(t, c.refused, !v.ok(), "%v", c)
+	}
+}
