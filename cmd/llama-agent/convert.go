@@ -19,6 +19,7 @@ func planOf(c *config.Config) collector.Plan {
 		Targets: c.Targets,
 		Classes: c.Probing.Classes,
 		Count:   c.Probing.Ports,
+		Sizes:   c.Probing.Sizes,
 		Ports: func(n int) []uint16 {
 			return config.SourcePorts(c.Host.Name, n, c.Probing.SourcePorts)
 		},

@@ -34,6 +34,7 @@ func (c *Config) check(e env, report finding) {
 	c.checkTiming(report)
 	c.checkSourcePorts(e, report)
 	c.checkPortCount(report)
+	c.checkSizes(report)
 	c.checkRates(report)
 	c.checkSource(report)
 	c.checkTargets(e, report)
@@ -106,6 +107,12 @@ func (c *Config) checkPortCount(report finding) {
 				"without SSID each class takes ports of its own: %d ports x %d classes = %d, and source_ports %s has %d",
 				p.Ports, len(p.Classes), need, p.SourcePorts, p.SourcePorts.Size())
 		}
+	}
+}
+
+func (c *Config) checkSizes(report finding) {
+	if n := len(c.Probing.Sizes); n > maxSizes {
+		report.error(at("probing.sizes"), "%d sizes: at most %d", n, maxSizes)
 	}
 }
 

@@ -76,6 +76,7 @@ const (
 // Probing says what is sent.
 type Probing struct {
 	Classes          []probe.Class // the one with index i has SSID i+1
+	Sizes            []int         // octets of the IP packet, taken in turn; empty: as short as a probe can be
 	Ports            int           // source ports, thus flows, a target and class
 	SourcePorts      PortRange
 	Timing           probe.Timing

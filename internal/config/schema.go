@@ -16,6 +16,9 @@ const (
 	minWindow   = time.Second
 	maxRate     = 10_000_000 // packets/s
 	maxClasses  = 64
+	minSize     = 64
+	maxSize     = 65535 // octets of an IP packet
+	maxSizes    = 32
 )
 
 // schema is every key of the file. Where each value goes is in the decoder's Config.
@@ -71,6 +74,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 	return []field{
 		field{key: "classes", read: d.probingClasses},
 		scalar("ports", &c.Ports, integer(1, 64512)),
+		listOf("sizes", &c.Sizes, integer(minSize, maxSize)),
 		scalar("source_ports", &c.SourcePorts, parseSourcePorts),
 		scalar("interval", &c.Timing.Interval, duration(minInterval, maxInterval)),
 		scalar("timeout", &c.Timing.Timeout, duration(time.Millisecond, maxTimeout)),

@@ -32,7 +32,7 @@ func readLines(t testing.TB, file string) (lines []line) {
 		l, series := readLine(t, d)
 		require.False(t, seen[series], "two lines of %s", series)
 		seen[series] = true
-		if l.measurement != "llama_agent" {
+		if l.measurement == "llama_path" || l.measurement == "llama_flow" {
 			c := l.counts()
 			c.identities(t)
 		}

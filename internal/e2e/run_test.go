@@ -27,12 +27,13 @@ type running struct {
 	host           *lab.Host
 	config, output string
 	pin, datapath  string // datapath is what the configuration says of it beside the pin
+	probing        string // likewise, beside ports and times
 }
 
 const runConfig = `
 host: {name: prober, tags: {rack: r1}}
 datapath: {pin: %s%s}
-probing: {ports: 2, interval: 20ms, timeout: 200ms, late: 400ms, window: 1s}
+probing: {ports: 2, interval: 20ms, timeout: 200ms, late: 400ms, window: 1s%s}
 sinks:
   - file: {path: %s}
 %s`
@@ -46,8 +47,19 @@ func run(t testing.TB, h *lab.Host, more string) *running {
 // runWith says more of the datapath too, such as ", mode: tc".
 func runWith(t testing.TB, h *lab.Host, datapath, more string) *running {
 	t.Helper()
+	return (&running{host: h, datapath: datapath}).begin(t, more)
+}
+
+// runProbing says more of probing, such as ", sizes: [64, 1500]".
+func runProbing(t testing.TB, h *lab.Host, probing, more string) *running {
+	t.Helper()
+	return (&running{host: h, probing: probing}).begin(t, more)
+}
+
+func (r *running) begin(t testing.TB, more string) *running {
+	t.Helper()
 	dir := t.TempDir()
-	r := &running{host: h, config: filepath.Join(dir, "agent.yaml"), output: filepath.Join(dir, "lines"), pin: newPin(), datapath: datapath}
+	r.config, r.output, r.pin = filepath.Join(dir, "agent.yaml"), filepath.Join(dir, "lines"), newPin()
 	r.configure(t, more)
 	r.start(t)
 	return r
@@ -55,7 +67,7 @@ func runWith(t testing.TB, h *lab.Host, datapath, more string) *running {
 
 func (r *running) configure(t testing.TB, more string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.pin, r.datapath, r.output, more), 0o600))
+	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.pin, r.datapath, r.probing, r.output, more), 0o600))
 }
 
 func (r *running) start(t testing.TB) {

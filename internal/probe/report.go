@@ -36,7 +36,29 @@ type Path struct {
 
 	Flows, FlowsLossy, FlowsPathChanged, FlowsRemarked int
 
+	Sizes []SizeCount // ascending; none where sizes are not swept
+
 	FlowDetail []Flow // flows with loss, or all, by configuration
+}
+
+// SizeCount says what became of the probes of one size.
+type SizeCount struct {
+	Size           int // octets of the IP packet
+	Sent, Received uint64
+}
+
+// SizeMax returns the largest size that passed, that is of which a reply came in
+// time, and the largest that left this host.
+func (p *Path) SizeMax() (passed, sent Opt) {
+	for _, z := range p.Sizes {
+		if z.Received > 0 {
+			passed = Some(float64(z.Size))
+		}
+		if z.Sent > 0 {
+			sent = Some(float64(z.Size))
+		}
+	}
+	return passed, sent
 }
 
 // Flow is one 5-tuple of a path: what llama_flow and ping's flows say. A probe's

@@ -39,6 +39,7 @@ func (l *loop) apply(p *resolvedPlan) {
 		l.closeWindows()
 	}
 	l.complete, l.wire = p.complete, p.wire
+	l.fit(p.largest())
 	l.broken.Store(false)
 	all := p.paths()
 	wanted := make(map[pathKey]*path, len(all))
@@ -121,7 +122,7 @@ func (p *resolvedPlan) paths() []plannedPath {
 			ports := p.portsOf(e.target, i, names[e.addr])
 			key := pathKey{
 				target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
-				key: string(e.target.Key), size: p.Size, ports: fmt.Sprint(ports),
+				key: string(e.target.Key), size: p.Size, sizes: fmt.Sprint(p.Sizes), ports: fmt.Sprint(ports),
 			}
 			if e.target.SSID {
 				key.ssid = uint16(i + 1)

@@ -73,7 +73,7 @@ func (l *loop) prepare(f *flow, due int64) {
 		wire: l.wire.FromUnixNano(wall), sent: mono, due: due, responder: -1,
 		win: span.num, marks: noMarks, kernel: f.path.kernel,
 	}
-	n := f.path.probe.Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)
+	n := f.path.next(f).Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)
 	o.batch.SetLen(i, n)
 	o.batch.SetAddr(i, &f.dest)
 	o.batch.SetControl(i, f.sock.key.v6, &f.path.mark)

@@ -95,8 +95,3 @@ func (l *loop) captured(c *probe.Captured) {
 	l.meta = sock.Meta{TTL: c.TTL, TOS: c.TOS}
 	l.matched(f, s, r, &l.meta)
 }
-
-// fate is what the kernel knows of a probe of its own that nothing was heard of.
-func (l *loop) fate(f *flow, s *slot, seq uint32) probe.Fate {
-	return l.kernel.Fate(uint32(f.row), seq, uint64(s.wire))
-}

@@ -56,6 +56,7 @@ type loop struct {
 
 	out     outbox
 	in      *sock.Batch
+	fits    int // octets of payload, in out and in
 	errs    *sock.Batch
 	events  [256]unix.EpollEvent
 	meta    sock.Meta
@@ -87,11 +88,11 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources,
 		observe: o.Observe, kernel: o.Kernel, rows: map[uint32]*flow{}, counted: o.Count > 0, count: o.Count, log: o.Log,
 		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
-		in: sock.NewBatch(batchSize, max(2048, o.Plan.Size)), errs: sock.NewBatch(batchSize, 256),
+		errs:    sock.NewBatch(batchSize, 256),
 		reports: make(chan event, 64),
 	}
 	l.onCaptured = l.captured
-	l.out.batch = sock.NewBatch(batchSize, max(256, o.Plan.Size))
+	l.fit(o.Plan.largest())
 	l.out.count = 1
 	l.schedule.interval = int64(o.Timing.Interval)
 	l.spans.length = o.Timing.Window
@@ -160,7 +161,7 @@ func (l *loop) refreshEstimate() {
 	}
 	l.estimated = e
 	for _, p := range l.paths {
-		p.probe.SetErrorEstimate(e)
+		p.setErrorEstimate(e)
 	}
 }
 

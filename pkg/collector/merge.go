@@ -1,6 +1,10 @@
 package collector
 
-import "github.com/llama-agent/llama-agent/internal/probe"
+import (
+	"slices"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
+)
 
 // series is what makes a line's tags: two points of one window never share it.
 type series struct {
@@ -29,6 +33,9 @@ func merge(p, older *probe.Path) {
 	for _, r := range older.NotSentBy {
 		addReason(p, r)
 	}
+	for _, z := range older.Sizes {
+		addSize(p, z)
+	}
 	for _, o := range []struct{ mine, theirs *probe.Opt }{
 		{&p.Jitter, &older.Jitter}, {&p.HopsForward, &older.HopsForward}, {&p.HopsReverse, &older.HopsReverse},
 		{&p.DSCPForward, &older.DSCPForward}, {&p.DSCPReverse, &older.DSCPReverse},
@@ -52,6 +59,16 @@ func addReason(p *probe.Path, r probe.Reason) {
 		}
 	}
 	p.NotSentBy = append(p.NotSentBy, r)
+}
+
+// addSize keeps sizes ascending.
+func addSize(p *probe.Path, z probe.SizeCount) {
+	i, found := slices.BinarySearchFunc(p.Sizes, z.Size, func(c probe.SizeCount, size int) int { return c.Size - size })
+	if !found {
+		p.Sizes = slices.Insert(p.Sizes, i, probe.SizeCount{Size: z.Size})
+	}
+	p.Sizes[i].Sent += z.Sent
+	p.Sizes[i].Received += z.Received
 }
 
 func addFlow(p *probe.Path, f *probe.Flow) {

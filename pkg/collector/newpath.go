@@ -24,20 +24,26 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	if len(w.ports) == 0 {
 		return nil, errors.New("no source port is left for it: other targets have its address")
 	}
-	t, auth, err := templateOf(p, w.target, w.key.ssid, class.DSCP, templates)
-	if err != nil {
-		return nil, err
-	}
-	made := &path{
-		key: w.key, target: w.target, route: w.route, probe: t, auth: auth, clock: probe.ClockSocket,
-		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, flows: make([]flow, len(w.ports)),
-	}
-	l.anyAuth = l.anyAuth || auth != nil
 	// A probe is held until Late after it was sent, and then until the sockets were read.
 	slots := inFlight(l.late, l.schedule.interval)
 	if l.counted {
 		slots = min(slots, l.count)
 	}
+	t, auth, err := templateOf(w.target, w.key.ssid, class.DSCP, p.Size, templates)
+	if err != nil {
+		return nil, err
+	}
+	var swept *sweep
+	if len(p.Sizes) > 0 {
+		if swept, auth, err = newSweep(p, w, slots, templates); err != nil {
+			return nil, err
+		}
+	}
+	made := &path{
+		key: w.key, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
+		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, flows: make([]flow, len(w.ports)),
+	}
+	l.anyAuth = l.anyAuth || auth != nil
 	ring := make([]slot, slots*len(w.ports)) // one allocation a path
 	for i := range made.flows {
 		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
@@ -103,8 +109,8 @@ func (f *flow) mapKey() flowKey {
 	return flowKey{addr: a.Addr().As16(), port: a.Port(), ssid: f.path.key.ssid, sock: f.sock.id}
 }
 
-func templateOf(p *resolvedPlan, t *probe.Target, ssid uint16, dscp uint8, all map[templateKey]*stamp.Template) (*stamp.Template, *stamp.Authenticator, error) {
-	o := stamp.ProbeOptions{SSID: ssid, DSCP1: dscp, NoTLV: !t.TLV, Size: p.Size}
+func templateOf(t *probe.Target, ssid uint16, dscp uint8, size int, all map[templateKey]*stamp.Template) (*stamp.Template, *stamp.Authenticator, error) {
+	o := stamp.ProbeOptions{SSID: ssid, DSCP1: dscp, NoTLV: !t.TLV, Size: size}
 	if t.Key != nil {
 		auth, err := stamp.NewAuthenticator(t.Key)
 		if err != nil {
@@ -112,7 +118,7 @@ func templateOf(p *resolvedPlan, t *probe.Target, ssid uint16, dscp uint8, all m
 		}
 		o.Mode, o.Auth = stamp.Authenticated, auth
 	}
-	key := templateKey{ssid: ssid, dscp: dscp, tlv: t.TLV, size: p.Size, key: string(t.Key)}
+	key := templateKey{ssid: ssid, dscp: dscp, tlv: t.TLV, size: size, key: string(t.Key)}
 	if made := all[key]; made != nil {
 		return made, o.Auth, nil
 	}

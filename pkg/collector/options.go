@@ -67,6 +67,9 @@ type Plan struct {
 	Ports func(n int) []uint16
 	Count int // source ports a target and class
 	Size  int // octets of a probe (UDP payload); 0: as short as it can be
+	// Sizes are swept: each flow takes the next one with each probe. They are
+	// octets of the IP packet, as an MTU is. None: all probes are of Size.
+	Sizes []int
 }
 
 func (o *Options) validate() error {
@@ -84,9 +87,14 @@ func (o *Options) validate() error {
 	check(o.Emit != nil, "no receiver of windows")
 	check(o.Plan.Count > 0, "%d source ports a target", o.Plan.Count)
 	check(len(o.Plan.Classes) > 0, "no class")
+	check(len(o.Plan.Sizes) <= MaxSizes, "%d sizes, above %d", len(o.Plan.Sizes), MaxSizes)
+	check(o.Plan.Size == 0 || len(o.Plan.Sizes) == 0, "both one size and sizes to sweep")
+	for _, size := range o.Plan.Sizes {
+		check(size >= MinSize && size <= MaxSize, "size %d is not from %d to %d", size, MinSize, MaxSize)
+	}
 	built := map[templateKey]*stamp.Template{}
 	for i := range o.Plan.Targets {
-		_, _, err := templateOf(&resolvedPlan{Plan: o.Plan}, &o.Plan.Targets[i], 1, 0, built)
+		_, _, err := templateOf(&o.Plan.Targets[i], 1, 0, o.Plan.Size, built)
 		check(err == nil, "target %s: %w", o.Plan.Targets[i].Name, err)
 	}
 	return errors.Join(errs...)

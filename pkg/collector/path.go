@@ -17,6 +17,7 @@ type pathKey struct {
 	ssid   uint16 // 1 + the class's index; 0 where the target returns none
 	key    string
 	size   int
+	sizes  string // that are swept, for comparison
 	ports  string // the source ports, for comparison
 }
 
@@ -27,6 +28,7 @@ type path struct {
 	route   route
 	clock   probe.Clock // of its last RTT
 	probe   *stamp.Template
+	sweep   *sweep // nil: all probes are as probe
 	auth    *stamp.Authenticator
 	mark    sock.Outgoing
 	flows   []flow

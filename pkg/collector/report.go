@@ -63,7 +63,7 @@ func (r *reporter) path(w *pathWindow) probe.Path {
 	p := probe.Path{
 		Dst: w.target.Name, DstTags: w.target.Tags, Family: w.path.family(), Addr: w.path.key.addr,
 		SrcAddr: w.route.source, Class: w.path.key.class, Clock: w.clock,
-		Responder: w.responder, SendLate: w.sendLate, Jitter: w.jitter,
+		Responder: w.responder, SendLate: w.sendLate, Jitter: w.jitter, Sizes: w.sizes,
 	}
 	for i, n := range w.notSent {
 		if n > 0 {

@@ -10,14 +10,18 @@ func (l *loop) settle(f *flow, upTo int64) {
 		if s.sent+l.late > upTo {
 			return
 		}
-		l.end(f, s, f.tail)
+		if f.path.sweep == nil {
+			l.end(f, s)
+		} else {
+			l.endSwept(f, s)
+		}
 		f.tail++
 	}
 }
 
 // end counts one probe in the window it was sent in: the only place where a
 // probe ends.
-func (l *loop) end(f *flow, s *slot, seq uint32) {
+func (l *loop) end(f *flow, s *slot) {
 	w := f.path.window(s.win)
 	c := &w.flows[f.index]
 	switch s.state {
@@ -34,7 +38,7 @@ func (l *loop) end(f *flow, s *slot, seq uint32) {
 		l.advance(f, s)
 	case slotWaiting:
 		l.waiting--
-		switch dropped, neverLeft := l.missing(f, s, seq); {
+		switch dropped, neverLeft := l.missing(f, s); {
 		case dropped:
 			// The reply reached this host: for the direction it counts as seen.
 			c.Sent++
@@ -54,9 +58,9 @@ func (l *loop) end(f *flow, s *slot, seq uint32) {
 
 // missing says what this host has to do with it that nothing was heard of a probe.
 // In the kernel that is exact; at a socket drops are an upper bound.
-func (l *loop) missing(f *flow, s *slot, seq uint32) (dropped, neverLeft bool) {
+func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
 	if s.kernel && f.stamped {
-		fate := l.fate(f, s, seq)
+		fate := l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire))
 		return fate == probe.FateEventLost, fate == probe.FateNotSeen
 	}
 	dropped = f.sock.claimDrop(&l.stats)

@@ -28,6 +28,7 @@ type pathWindow struct {
 	sendLate  probe.Hist
 	jitter    probe.Opt
 	flows     []flowWindow
+	sizes     []probe.SizeCount // of a path that is swept
 }
 
 type flowWindow struct {
@@ -44,7 +45,7 @@ func (p *path) window(num uint32) *pathWindow {
 			return w
 		}
 	}
-	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows))}
+	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows)), sizes: p.sweep.newSizes()}
 	for i := range w.flows {
 		w.flows[i].marks = noMarks
 	}

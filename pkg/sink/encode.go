@@ -15,6 +15,7 @@ import (
 const (
 	MeasurementPath  = "llama_path"
 	MeasurementFlow  = "llama_flow"
+	MeasurementSize  = "llama_size"
 	MeasurementAgent = "llama_agent"
 )
 
@@ -73,7 +74,13 @@ func (e *Encoder) Window(dst []byte, w *probe.Window) (out []byte, lines int, er
 	before := e.begin(dst)
 	for i := range w.Paths {
 		p := &w.Paths[i]
-		if e.path(p, w.End) && e.flows {
+		if !e.path(p, w.End) {
+			continue
+		}
+		for j := range p.Sizes {
+			e.size(p, &p.Sizes[j], w.End)
+		}
+		if e.flows {
 			for j := range p.FlowDetail {
 				e.flow(p, &p.FlowDetail[j], w.End)
 			}
@@ -133,7 +140,20 @@ func (e *Encoder) path(p *probe.Path, at time.Time) bool {
 	e.integer("flows_lossy", int64(p.FlowsLossy))
 	e.integer("flows_path_changed", int64(p.FlowsPathChanged))
 	e.integer("flows_remarked", int64(p.FlowsRemarked))
+	passed, sent := p.SizeMax()
+	e.whole("size_max", passed)
+	e.whole("size_max_sent", sent)
 	return e.end(at)
+}
+
+// size writes one llama_size line of path p.
+func (e *Encoder) size(p *probe.Path, z *probe.SizeCount, at time.Time) {
+	e.pathTags(p)                                         // its line was written, so that its tags are good
+	e.tags.identity(tagSize, e.tags.port(uint16(z.Size))) // no packet is longer than a port is high
+	e.start(MeasurementSize)
+	e.count("sent", z.Sent)
+	e.count("received", z.Received)
+	e.end(at)
 }
 
 // flow writes one llama_flow line of path p. What the host dropped is known of

@@ -60,6 +60,28 @@ func TestEncodeFlows(t *testing.T) {
 	require.Equal(t, 1, lines, "flows only by choice")
 }
 
+func TestEncodeSizes(t *testing.T) {
+	got := decode(t, encodeGolden(t, "swept"))
+	require.Len(t, got, 5)
+	require.Equal(t, int64(1400), got[0].fields["size_max"])
+	require.Equal(t, int64(1500), got[0].fields["size_max_sent"], "what was not sent is not counted")
+	size := got[3]
+	require.Equal(t, MeasurementSize, size.measurement)
+	want := map[string]string{"size": "1500"}
+	for k, v := range got[0].tags {
+		want[k] = v
+	}
+	require.Equal(t, want, size.tags)
+	require.Equal(t, map[string]any{"sent": int64(10), "received": int64(0)}, size.fields)
+
+	p := sweptPath()
+	p.Sizes = nil
+	e := NewEncoder(testHost, EncoderOptions{Log: quiet()})
+	out, _, err := e.Window(nil, window(p))
+	require.NoError(t, err)
+	require.NotContains(t, string(out), "size_max")
+}
+
 func TestEncodeMixedHasCountsOnly(t *testing.T) {
 	for _, l := range decode(t, encodeGolden(t, "mixed")) {
 		for name := range l.fields {

@@ -8,9 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Tags of llama_path that a point's identity rests on, and those llama_flow adds.
+// Tags of llama_path that a point's identity rests on, and those that
+// llama_size and llama_flow add.
 const (
 	tagSrc, tagDst, tagFamily, tagClass, tagClock       = "src", "dst", "family", "class", "clock"
+	tagSize                                             = "size"
 	tagSrcAddr, tagDstAddr, tagSrcPort, tagDstPort      = "src_addr", "dst_addr", "src_port", "dst_port"
 	maxCached                                      int  = 1 << 16
 	substitute                                     rune = '_'

@@ -84,6 +84,17 @@ func flowPath() probe.Path {
 	return p
 }
 
+// sweptPath lost everything above 1,400 octets.
+func sweptPath() probe.Path {
+	p := lostPath()
+	p.Counts = probe.Counts{Sent: 30, Received: 20, Lost: 10, LostForward: 10, NotSent: 10}
+	p.Sizes = []probe.SizeCount{
+		{Size: 96, Sent: 10, Received: 10}, {Size: 1400, Sent: 10, Received: 10}, {Size: 1500, Sent: 10}, {Size: 9000},
+	}
+	p.RTT = hist(10_000)
+	return p
+}
+
 func mixedPath() probe.Path {
 	p := flowPath()
 	p.Clock = probe.ClockMixed
@@ -125,6 +136,7 @@ func goldenWindows() map[string]*probe.Window {
 		"v6":            window(v6Path()),
 		"flow_detail":   window(flowPath()),
 		"mixed":         window(mixedPath()),
+		"swept":         window(sweptPath()),
 		"escaped":       window(escapedPath()),
 		"zero_sent":     window(zeroPath(), other(droppedPath(), "reflector03")),
 		"several_paths": window(plainPath(), remarkedPath(), v6Path(), other(lostPath(), "reflector04")),
