@@ -20,6 +20,7 @@ func planOf(c *config.Config) collector.Plan {
 		Classes: c.Probing.Classes,
 		Count:   c.Probing.Ports,
 		Sizes:   c.Probing.Sizes,
+		Rotate:  c.Probing.Rotate,
 		Ports: func(n int) []uint16 {
 			return config.SourcePorts(c.Host.Name, n, c.Probing.SourcePorts)
 		},

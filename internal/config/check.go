@@ -34,6 +34,7 @@ func (c *Config) check(e env, report finding) {
 	c.checkTiming(report)
 	c.checkSourcePorts(e, report)
 	c.checkPortCount(report)
+	c.checkRotation(report)
 	c.checkSizes(report)
 	c.checkRates(report)
 	c.checkSource(report)
@@ -107,6 +108,21 @@ func (c *Config) checkPortCount(report finding) {
 				"without SSID each class takes ports of its own: %d ports x %d classes = %d, and source_ports %s has %d",
 				p.Ports, len(p.Classes), need, p.SourcePorts, p.SourcePorts.Size())
 		}
+	}
+}
+
+// checkRotation: ports that go must have others to make room for.
+func (c *Config) checkRotation(report finding) {
+	p := &c.Probing
+	inUse := p.Ports
+	for i := range c.Targets {
+		if !c.Targets[i].SSID {
+			inUse = p.Ports * len(p.Classes)
+		}
+	}
+	if have := p.SourcePorts.Size(); p.Rotate > 0 && have == inUse {
+		report.error(at("probing.rotate", "probing.source_ports", "probing.ports", "probing.classes", "targets"),
+			"no port to rotate to: source_ports %s has %d, and all are in use", p.SourcePorts, have)
 	}
 }
 

@@ -79,6 +79,7 @@ type Probing struct {
 	Sizes            []int         // octets of the IP packet, taken in turn; empty: as short as a probe can be
 	Ports            int           // source ports, thus flows, a target and class
 	SourcePorts      PortRange
+	Rotate           float64 // fraction of the source ports that is replaced each hour
 	Timing           probe.Timing
 	MaxRate          int // probes/s
 	MaxRatePerTarget int // probes/s

@@ -45,6 +45,22 @@ func integer[T ~int | ~uint16](lo, hi T) func(string) (T, error) {
 	}
 }
 
+// number reads a decimal number that need not be whole.
+func number(lo, hi float64) func(string) (float64, error) {
+	return func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !decimal.MatchString(s) {
+			return 0, fmt.Errorf("%s is not a number from %g to %g", show(s), lo, hi)
+		}
+		if n < lo || n > hi {
+			return 0, fmt.Errorf("%s is not from %g to %g", s, lo, hi)
+		}
+		return n, nil
+	}
+}
+
+var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
+
 var parsePort = integer[uint16](1, 65535)
 
 var (

@@ -76,6 +76,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("ports", &c.Ports, integer(1, 64512)),
 		listOf("sizes", &c.Sizes, integer(minSize, maxSize)),
 		scalar("source_ports", &c.SourcePorts, parseSourcePorts),
+		scalar("rotate", &c.Rotate, number(0, 1)),
 		scalar("interval", &c.Timing.Interval, duration(minInterval, maxInterval)),
 		scalar("timeout", &c.Timing.Timeout, duration(time.Millisecond, maxTimeout)),
 		scalar("late", &c.Timing.Late, duration(time.Millisecond, maxLate)),

@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -14,7 +15,8 @@ import (
 // A resolvedPlan is a Plan with an address for each target, made outside the loop.
 type resolvedPlan struct {
 	Plan
-	number    int // of the Plan, which is the same as long as this is
+	number    int   // of the Plan, which is the same as long as this is
+	step      int64 // of the rotation of source ports
 	endpoints []endpoint
 	wire      stamp.Clock // how T1 is written
 	complete  bool        // names were asked for, not only literal addresses taken
@@ -22,7 +24,7 @@ type resolvedPlan struct {
 
 // same says whether nothing is different that the loop would have to look at.
 func (p *resolvedPlan) same(o *resolvedPlan) bool {
-	return p.number == o.number && p.complete == o.complete && p.wire == o.wire && slices.Equal(p.endpoints, o.endpoints)
+	return p.number == o.number && p.step == o.step && p.complete == o.complete && p.wire == o.wire && slices.Equal(p.endpoints, o.endpoints)
 }
 
 // An endpoint is one address of a target.
@@ -117,17 +119,22 @@ type plannedPath struct {
 func (p *resolvedPlan) paths() []plannedPath {
 	out := make([]plannedPath, 0, len(p.endpoints)*len(p.Classes))
 	names := map[netip.AddrPort]int{} // that the addresses before had
+	var ring []uint16
+	if p.Rotate > 0 {
+		ring = p.Ports(math.MaxUint16)
+	}
 	for _, e := range p.endpoints {
 		for i, class := range p.Classes {
-			ports := p.portsOf(e.target, i, names[e.addr])
-			key := pathKey{
-				target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
-				key: string(e.target.Key), size: p.Size, sizes: fmt.Sprint(p.Sizes), ports: fmt.Sprint(ports),
+			for _, ports := range p.portsOf(ring, e.target, i, names[e.addr]) {
+				key := pathKey{
+					target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
+					key: string(e.target.Key), size: p.Size, sizes: fmt.Sprint(p.Sizes), ports: fmt.Sprint(ports),
+				}
+				if e.target.SSID {
+					key.ssid = uint16(i + 1)
+				}
+				out = append(out, plannedPath{endpoint: e, key: key, class: i, ports: ports})
 			}
-			if e.target.SSID {
-				key.ssid = uint16(i + 1)
-			}
-			out = append(out, plannedPath{endpoint: e, key: key, class: i, ports: ports})
 		}
 		names[e.addr]++
 	}
@@ -137,13 +144,18 @@ func (p *resolvedPlan) paths() []plannedPath {
 // portsOf: all targets share the first ports, so that what is due leaves in few
 // batches. Of several names for one address each has ports of its own, and so has
 // each class where a target returns no SSID: sessions would be the same else.
-func (p *resolvedPlan) portsOf(t *probe.Target, class, name int) []uint16 {
+// With rotation they come in groups, which are paths of their own.
+func (p *resolvedPlan) portsOf(ring []uint16, t *probe.Target, class, name int) [][]uint16 {
 	from := name * p.Count * len(p.Classes)
 	if !t.SSID {
 		from += class * p.Count
 	}
+	if count := min(p.Count, len(ring)-from); count > 0 {
+		group, _ := p.group()
+		return rotate(ring, from, count, group, p.step)
+	}
 	all := p.Ports(from + p.Count)
-	return all[min(from, len(all)):]
+	return [][]uint16{all[min(from, len(all)):]}
 }
 
 // reschedule orders flows by socket, so that those due together can leave in one

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -15,13 +16,16 @@ import (
 
 // during runs a collector without an end, lets do change it, and returns all
 // that was counted, by class.
-func during(t *testing.T, o Options, do func(c *Collector)) map[string]*probe.Path {
+func during(t *testing.T, o Options, do func(c *Collector), change ...func(c *Collector)) map[string]*probe.Path {
 	t.Helper()
 	var windows []*probe.Window
 	o.Count = 0
 	o.Emit = func(w *probe.Window) { windows = append(windows, w) }
 	c, err := New(o)
 	require.NoError(t, err)
+	for _, f := range change {
+		f(c)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() { do(c); cancel() })
@@ -149,21 +153,35 @@ func TestDropsAtASocketAge(t *testing.T) {
 	require.False(t, s.claimDrop(&st), "a drop of long ago explains no loss of now")
 }
 
-func TestMergedPathsKeepTheIdentities(t *testing.T) {
-	a := probe.Path{Counts: probe.Counts{Sent: 3, Received: 2, Lost: 1, LostForward: 1, HostDrops: 7}, Flows: 1,
-		NotSentBy: []probe.Reason{{Name: "overrun", Count: 1}}, FlowDetail: []probe.Flow{{SrcPort: 5, Counts: probe.Counts{Sent: 3}}}}
-	b := probe.Path{Counts: probe.Counts{Sent: 2, Received: 2, HostDrops: 7}, Flows: 2, HopsForward: probe.Some(3),
-		NotSentBy: []probe.Reason{{Name: "overrun", Count: 2}, {Name: "no_route", Count: 1}}, FlowDetail: []probe.Flow{{SrcPort: 5, Counts: probe.Counts{Sent: 2}}, {SrcPort: 6}}}
-	a.RTT.Record(10)
-	b.RTT.Record(20)
-	merge(&a, &b)
-	require.NoError(t, a.Check())
-	require.Equal(t, probe.Counts{Sent: 5, Received: 4, Lost: 1, LostForward: 1, HostDrops: 7}, a.Counts)
-	require.Equal(t, []probe.Reason{{Name: "overrun", Count: 3}, {Name: "no_route", Count: 1}}, a.NotSentBy)
-	require.EqualValues(t, 2, a.RTT.Count())
-	require.Equal(t, probe.Some(3), a.HopsForward)
-	require.Len(t, a.FlowDetail, 2)
-	require.EqualValues(t, 5, a.FlowDetail[0].Sent)
+func TestPartsOfAPathMakeOneLine(t *testing.T) {
+	part := func(port uint16, c probe.Counts, rtt int64, jitter float64) *pathWindow {
+		p := &path{flows: make([]flow, 1), target: &probe.Target{Name: "t"}, clock: probe.ClockSocket}
+		p.flows[0].sock = &socket{port: port}
+		w := p.window(0)
+		w.flows[0].Counts = c
+		w.flows[0].rtt.Record(rtt)
+		w.jitter = probe.Some(jitter)
+		return w
+	}
+	a := part(5, probe.Counts{Sent: 3, Received: 2, Lost: 1, LostForward: 1, NotSent: 1}, 10, 2)
+	a.notSent[reasonOverrun] = 1
+	b := part(5, probe.Counts{Sent: 2, Received: 2, NotSent: 3}, 20, 8)
+	b.notSent[reasonOverrun], b.notSent[reasonNoRoute] = 2, 1
+	b.flows[0].marks.hopsForward = 3
+	c := part(6, probe.Counts{Sent: 1, Received: 1}, 30, 2)
+	idle := part(7, probe.Counts{}, 1, 1)
+	r := &reporter{all: true, log: slog.New(slog.DiscardHandler), grown: map[uint32]growth{0: {0: 7}}}
+	w := r.window(&event{paths: []*pathWindow{a, idle, b, c}})
+	got := onePath(t, []*probe.Window{w})
+	require.NoError(t, got.Check())
+	require.Equal(t, probe.Counts{Sent: 6, Received: 5, Lost: 1, LostForward: 1, NotSent: 4, HostDrops: 7}, got.Counts)
+	require.Equal(t, []probe.Reason{{Name: "overrun", Count: 3}, {Name: "no_route", Count: 1}}, got.NotSentBy)
+	require.EqualValues(t, 3, got.RTT.Count())
+	require.Equal(t, probe.Some(4), got.Jitter, "by the number of RTTs")
+	require.Equal(t, probe.Some(3), got.HopsForward)
+	require.Equal(t, 3, got.Flows)
+	require.Len(t, got.FlowDetail, 2)
+	require.EqualValues(t, 5, got.FlowDetail[0].Sent)
 }
 
 // A window's end that is read twice, a little apart, gives no second window of

@@ -24,6 +24,7 @@ type Collector struct {
 	reporter *reporter
 	resolver resolver
 	changed  chan struct{} // the plan was replaced
+	now      func() time.Time
 
 	last *resolvedPlan // as the loop was given it; only one goroutine resolves at a time
 
@@ -58,7 +59,7 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 		covers = o.Kernel.Covers
 	}
 	return &Collector{
-		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1),
+		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), now: time.Now,
 		reporter: &reporter{emit: o.Emit, all: o.AllFlow, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
 		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, kept: nil},
 	}, nil
@@ -145,7 +146,7 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	q := sock.ReadClockQuality()
 	c.loop.estimate.Store(uint32(stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError)))
 	next := resolvedPlan{
-		Plan: plan, number: number, endpoints: endpoints, complete: namesToo,
+		Plan: plan, number: number, step: plan.step(c.now()), endpoints: endpoints, complete: namesToo,
 		wire: stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
 	}
 	if c.last != nil && c.last.same(&next) && !c.loop.broken.Load() {

@@ -66,7 +66,10 @@ type Plan struct {
 	// Targets that return no SSID take Count·len(Classes) of them, each class its own.
 	Ports func(n int) []uint16
 	Count int // source ports a target and class
-	Size  int // octets of a probe (UDP payload); 0: as short as it can be
+	// Rotate is the fraction of the source ports that is replaced each hour by the
+	// next ones of Ports; those that stay keep their sessions.
+	Rotate float64
+	Size   int // octets of a probe (UDP payload); 0: as short as it can be
 	// Sizes are swept: each flow takes the next one with each probe. They are
 	// octets of the IP packet, as an MTU is. None: all probes are of Size.
 	Sizes []int
@@ -87,6 +90,7 @@ func (o *Options) validate() error {
 	check(o.Emit != nil, "no receiver of windows")
 	check(o.Plan.Count > 0, "%d source ports a target", o.Plan.Count)
 	check(len(o.Plan.Classes) > 0, "no class")
+	check(o.Plan.Rotate >= 0 && o.Plan.Rotate <= 1, "rotate %v is not from 0 to 1", o.Plan.Rotate)
 	check(len(o.Plan.Sizes) <= MaxSizes, "%d sizes, above %d", len(o.Plan.Sizes), MaxSizes)
 	check(o.Plan.Size == 0 || len(o.Plan.Sizes) == 0, "both one size and sizes to sweep")
 	for _, size := range o.Plan.Sizes {

@@ -40,6 +40,8 @@ type peer struct {
 	also    func(reply []byte, send, sendFrom2 func([]byte))
 	second  *net.UDPConn
 	arrived func(request []byte)
+	// arrivedFrom likewise, told of the sender.
+	arrivedFrom func(request []byte, from netip.AddrPort)
 
 	mu     sync.Mutex // protects the fields below
 	rx, tx map[netip.AddrPort]uint32
@@ -79,6 +81,9 @@ func (p *peer) serve() {
 		}
 		if p.arrived != nil {
 			p.arrived(b[:n])
+		}
+		if p.arrivedFrom != nil {
+			p.arrivedFrom(b[:n], from)
 		}
 		do := deliver
 		if p.script != nil {

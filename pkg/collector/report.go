@@ -2,6 +2,7 @@ package collector
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
@@ -40,37 +41,90 @@ func (r *reporter) run(events <-chan event) {
 
 func (r *reporter) window(e *event) *probe.Window {
 	w := &probe.Window{Start: e.span.start, End: e.span.label, Paths: make([]probe.Path, 0, len(e.paths))}
-	at := make(map[series]int, len(e.paths))
+	parts := make(map[series][]*pathWindow, len(e.paths))
+	order := make([]series, 0, len(e.paths))
 	for _, pw := range e.paths {
-		p := r.path(pw)
-		if p.Sent == 0 && p.NotSent == 0 {
+		if !pw.due() {
 			continue
 		}
-		p.HostDrops = r.grown[e.num].of(pw.route.ifIndex)
+		s := seriesOf(pw)
+		if parts[s] == nil {
+			order = append(order, s)
+		}
+		parts[s] = append(parts[s], pw)
+	}
+	for _, s := range order {
+		p := r.path(parts[s])
+		for _, pw := range parts[s] { // of the host, not of either part
+			p.HostDrops = max(p.HostDrops, r.grown[e.num].of(pw.route.ifIndex))
+		}
 		r.logNotSent(&p)
-		// Paths that left the plan come last.
-		if i, again := at[seriesOf(&p)]; again {
-			merge(&w.Paths[i], &p)
-			continue
-		}
-		at[seriesOf(&p)] = len(w.Paths)
 		w.Paths = append(w.Paths, p)
 	}
 	return w
 }
 
-func (r *reporter) path(w *pathWindow) probe.Path {
-	p := probe.Path{
-		Dst: w.target.Name, DstTags: w.target.Tags, Family: w.path.family(), Addr: w.path.key.addr,
-		SrcAddr: w.route.source, Class: w.path.key.class, Clock: w.clock,
-		Responder: w.responder, SendLate: w.sendLate, Jitter: w.jitter, Sizes: w.sizes,
+// series is what makes a line's tags: two points of one window never share it.
+type series struct {
+	dst, class string
+	family     int
+	clock      probe.Clock
+}
+
+func seriesOf(w *pathWindow) series {
+	return series{dst: w.target.Name, class: w.path.key.class.Name, family: w.path.family(), clock: w.clock}
+}
+
+// due says whether any probe of the path was, in that window.
+func (w *pathWindow) due() bool {
+	for i := range w.flows {
+		if c := &w.flows[i].Counts; c.Sent > 0 || c.NotSent > 0 {
+			return true
+		}
 	}
-	for i, n := range w.notSent {
+	return false
+}
+
+// path makes one line of its parts: the groups of source ports, where they rotate,
+// and paths that left the plan within the window, which come last.
+func (r *reporter) path(parts []*pathWindow) probe.Path {
+	first := parts[0]
+	p := probe.Path{
+		Dst: first.target.Name, DstTags: first.target.Tags, Family: first.path.family(), Addr: first.path.key.addr,
+		SrcAddr: first.route.source, Class: first.path.key.class, Clock: first.clock,
+	}
+	var common [4]commonest
+	var notSent [numReasons]uint64
+	var jitter, weight float64
+	for _, w := range parts {
+		before := p.RTT.Count()
+		r.addFlows(&p, w, &common)
+		if n := float64(p.RTT.Count() - before); w.jitter.OK && n > 0 {
+			jitter, weight = jitter+n*w.jitter.Value, weight+n
+		}
+		p.Responder.Merge(&w.responder)
+		p.SendLate.Merge(&w.sendLate)
+		for i, n := range w.notSent {
+			notSent[i] += n
+		}
+		for _, z := range w.sizes {
+			addSize(&p, z)
+		}
+	}
+	if weight > 0 {
+		p.Jitter = probe.Some(jitter / weight)
+	}
+	for i, n := range notSent {
 		if n > 0 {
 			p.NotSentBy = append(p.NotSentBy, probe.Reason{Name: reasonNames[i], Count: n})
 		}
 	}
-	var common [4]commonest
+	p.HopsForward, p.HopsReverse = common[0].value(), common[1].value()
+	p.DSCPForward, p.DSCPReverse = common[2].value(), common[3].value()
+	return p
+}
+
+func (r *reporter) addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) {
 	for i := range w.flows {
 		f := &w.flows[i]
 		p.Counts.Add(&f.Counts)
@@ -91,13 +145,33 @@ func (r *reporter) path(w *pathWindow) probe.Path {
 		for j, v := range [4]uint8{m.hopsForward, m.hopsReverse, m.dscpForward, m.dscpReverse} {
 			common[j].add(v, f.Received)
 		}
-		if f.Lost > 0 || r.all {
-			p.FlowDetail = append(p.FlowDetail, w.flow(i))
+		// A part of another address would tell of the wrong one.
+		if (f.Lost > 0 || r.all) && w.path.key.addr == p.Addr {
+			addFlow(p, w.flow(i))
 		}
 	}
-	p.HopsForward, p.HopsReverse = common[0].value(), common[1].value()
-	p.DSCPForward, p.DSCPReverse = common[2].value(), common[3].value()
-	return p
+}
+
+// addSize keeps sizes ascending.
+func addSize(p *probe.Path, z probe.SizeCount) {
+	i, found := slices.BinarySearchFunc(p.Sizes, z.Size, func(c probe.SizeCount, size int) int { return c.Size - size })
+	if !found {
+		p.Sizes = slices.Insert(p.Sizes, i, probe.SizeCount{Size: z.Size})
+	}
+	p.Sizes[i].Sent += z.Sent
+	p.Sizes[i].Received += z.Received
+}
+
+// addFlow adds a flow's detail; a session that began anew is the same flow.
+func addFlow(p *probe.Path, f probe.Flow) {
+	for i := range p.FlowDetail {
+		if mine := &p.FlowDetail[i]; mine.SrcPort == f.SrcPort {
+			mine.Counts.Add(&f.Counts)
+			mine.RTT.Merge(&f.RTT)
+			return
+		}
+	}
+	p.FlowDetail = append(p.FlowDetail, f)
 }
 
 func (w *pathWindow) flow(i int) probe.Flow {
