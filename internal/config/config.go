@@ -87,7 +87,14 @@ type Probing struct {
 	Source           []netip.Addr // at most one a family; empty: by the route
 	Family           Family
 	Timestamps       Timestamps // format of T1
-	AllFlowLines     bool       // llama_flow for all flows; false: for those with loss
+	Paths            []PathRule
+	AllFlowLines     bool // llama_flow for all flows; false: for those with loss
+}
+
+// PathRule says how many equal paths lead to targets.
+type PathRule struct {
+	Tags  map[string]string // of the targets it is for; empty: all
+	Count int
 }
 
 // API is the HTTP server.

@@ -176,3 +176,21 @@ func countOverlap() int {
 }
 
 func warningsText(c *Config) string { return Errors(c.Warnings).Error() }
+
+func TestPathsByTag(t *testing.T) {
+	c, err := parseText(t, `
+probing: {paths: [{tags: {rack: "1", role: leaf}, count: 4}, {tags: {rack: "2"}, count: 8}, {count: 2}]}
+targets:
+  a: {rack: "1", role: leaf, zone: z}
+  b: {rack: "1"}
+  c: {rack: "2", paths: 0}
+  d: {rack: "2"}
+  e.example: {rack: "2", paths: 99}
+`)
+	require.NoError(t, err)
+	var got []int
+	for _, to := range c.Targets {
+		got = append(got, to.Paths)
+	}
+	require.Equal(t, []int{4, 2, 0, 8, 99}, got)
+}

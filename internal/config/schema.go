@@ -19,6 +19,7 @@ const (
 	minSize     = 64
 	maxSize     = 65535 // octets of an IP packet
 	maxSizes    = 32
+	maxPaths    = 1_000_000 // equal paths to a target
 )
 
 // schema is every key of the file. Where each value goes is in the decoder's Config.
@@ -87,6 +88,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		field{key: "source", read: func(v value) { c.Source = readSource(v) }},
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),
+		field{key: "paths", read: d.readPaths, each: "[]", sub: pathFields(new(PathRule))},
 		scalar("flow_lines", &c.AllFlowLines, parseFlowLines),
 	}
 }

@@ -14,6 +14,7 @@ func (d *decoder) targetFields(t *probe.Target) []field {
 		scalar("port", &t.Port, parsePort),
 		scalar("tlv", &t.TLV, boolean),
 		scalar("ssid", &t.SSID, boolean),
+		scalar("paths", &t.Paths, integer(0, maxPaths)),
 		{key: "tags", read: func(v value) { readTags(v, t.Tags, targetSettings()...) }},
 	}, d.keyRef(&t.Key)...)
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -36,9 +37,22 @@ type Path struct {
 
 	Flows, FlowsLossy, FlowsPathChanged, FlowsRemarked int
 
+	FlowsAnswered int // flows that had a reply in time
+	EqualPaths    int // that ECMP has to choose from; 0: not known
+
 	Sizes []SizeCount // ascending; none where sizes are not swept
 
 	FlowDetail []Flow // flows with loss, or all, by configuration
+}
+
+// Coverage returns the part of the path's N equal paths that the flows with replies
+// can be expected to have met, 0 to 1: 1 - (1 - 1/N)^flows. It has no value where N
+// is not known.
+func (p *Path) Coverage() Opt {
+	if p.EqualPaths <= 0 {
+		return Opt{}
+	}
+	return Some(1 - math.Pow(1-1/float64(p.EqualPaths), float64(p.FlowsAnswered)))
 }
 
 // SizeCount says what became of the probes of one size.

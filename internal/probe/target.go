@@ -10,6 +10,7 @@ type Target struct {
 	Tags    map[string]string // become dst_<tag>
 	TLV     bool              // the probe carries TLVs (RFC 8972); false: 44 octets
 	SSID    bool              // the target returns SSIDs; false: source ports of its own for each class
+	Paths   int               // number of equal paths to it; 0: not known
 	Key     []byte            // HMAC-SHA-256 key (RFC 8762 section 4.4); nil: unauthenticated
 }
 

@@ -91,7 +91,7 @@ func (r *reporter) path(parts []*pathWindow) probe.Path {
 	first := parts[0]
 	p := probe.Path{
 		Dst: first.target.Name, DstTags: first.target.Tags, Family: first.path.family(), Addr: first.path.key.addr,
-		SrcAddr: first.route.source, Class: first.path.key.class, Clock: first.clock,
+		SrcAddr: first.route.source, Class: first.path.key.class, Clock: first.clock, EqualPaths: first.target.Paths,
 	}
 	var common [4]commonest
 	var notSent [numReasons]uint64
@@ -131,6 +131,9 @@ func (r *reporter) addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) 
 		p.RTT.Merge(&f.rtt)
 		if f.Sent > 0 {
 			p.Flows++
+		}
+		if f.Received > 0 {
+			p.FlowsAnswered++
 		}
 		if f.Lost > 0 {
 			p.FlowsLossy++

@@ -140,6 +140,9 @@ func (e *Encoder) path(p *probe.Path, at time.Time) bool {
 	e.integer("flows_lossy", int64(p.FlowsLossy))
 	e.integer("flows_path_changed", int64(p.FlowsPathChanged))
 	e.integer("flows_remarked", int64(p.FlowsRemarked))
+	if covered := p.Coverage(); covered.OK {
+		e.float("path_coverage", covered.Value)
+	}
 	passed, sent := p.SizeMax()
 	e.whole("size_max", passed)
 	e.whole("size_max_sent", sent)

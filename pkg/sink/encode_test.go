@@ -65,6 +65,7 @@ func TestEncodeSizes(t *testing.T) {
 	require.Len(t, got, 5)
 	require.Equal(t, int64(1400), got[0].fields["size_max"])
 	require.Equal(t, int64(1500), got[0].fields["size_max_sent"], "what was not sent is not counted")
+	require.InDelta(t, 1-math.Pow(15./16, 10), got[0].fields["path_coverage"], 1e-12)
 	size := got[3]
 	require.Equal(t, MeasurementSize, size.measurement)
 	want := map[string]string{"size": "1500"}
@@ -80,6 +81,13 @@ func TestEncodeSizes(t *testing.T) {
 	out, _, err := e.Window(nil, window(p))
 	require.NoError(t, err)
 	require.NotContains(t, string(out), "size_max")
+
+	p.FlowsAnswered = 0
+	require.Equal(t, probe.Some(0), p.Coverage(), "no reply: no path is known to be covered")
+	p.EqualPaths = 0
+	require.False(t, p.Coverage().OK)
+	p.EqualPaths, p.FlowsAnswered = 1, 1
+	require.Equal(t, probe.Some(1), p.Coverage())
 }
 
 func TestEncodeMixedHasCountsOnly(t *testing.T) {

@@ -42,7 +42,7 @@ func documented(t *testing.T) map[string]bool {
 // emitted is what the encoder writes if everything has a value.
 func emitted(t *testing.T) map[string]bool {
 	p := flowPath()
-	p.Sizes = sweptPath().Sizes
+	p.Sizes, p.EqualPaths = sweptPath().Sizes, 8
 	for i := range p.FlowDetail {
 		p.FlowDetail[i] = p.FlowDetail[0]
 	}

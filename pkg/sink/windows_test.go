@@ -92,6 +92,7 @@ func sweptPath() probe.Path {
 		{Size: 96, Sent: 10, Received: 10}, {Size: 1400, Sent: 10, Received: 10}, {Size: 1500, Sent: 10}, {Size: 9000},
 	}
 	p.RTT = hist(10_000)
+	p.FlowsAnswered, p.EqualPaths = 10, 16
 	return p
 }
 
