@@ -88,7 +88,9 @@ type Probing struct {
 	Family           Family
 	Timestamps       Timestamps // format of T1
 	Paths            []PathRule
-	AllFlowLines     bool // llama_flow for all flows; false: for those with loss
+	AllFlowLines     bool    // llama_flow for all flows; false: for those with loss and for slow ones
+	FlowSlow         float64 // factor on the 90 % quantile of a path's other flows; 0: no flow is slow
+	MaxFlowLines     int     // llama_flow lines a window
 }
 
 // PathRule says how many equal paths lead to targets.
@@ -151,6 +153,8 @@ func base() *Config {
 			Allow:            defaultAllow(),
 			Family:           FamilyAny,
 			Timestamps:       TimestampsNTP,
+			FlowSlow:         2,
+			MaxFlowLines:     1_000,
 		},
 		API: API{Listen: "127.0.0.1:5000"},
 	}

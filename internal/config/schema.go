@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
@@ -90,12 +91,23 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),
 		field{key: "paths", read: d.readPaths, each: "[]", sub: pathFields(new(PathRule))},
 		scalar("flow_lines", &c.AllFlowLines, parseFlowLines),
+		scalar("flow_slow", &c.FlowSlow, parseFlowSlow),
+		scalar("max_flow_lines", &c.MaxFlowLines, integer(1, 1_000_000)),
 	}
 }
 
 func parseFlowLines(s string) (bool, error) {
 	_, err := oneOfWords("lossy", "all")(s)
 	return s == "all", err
+}
+
+// parseFlowSlow: a factor below 1 would call flows slow that are not.
+func parseFlowSlow(s string) (float64, error) {
+	f, err := number(0, 1000)(s)
+	if err == nil && f > 0 && f < 1 {
+		err = fmt.Errorf("%s is below 1: write 0 for no slow flows, or 1 to 1000", s)
+	}
+	return f, err
 }
 
 // classes reads {name: DSCP}; it replaces the classes of the default.

@@ -91,6 +91,26 @@ func (h *Hist) toDense() {
 	h.sparse = nil
 }
 
+// Without returns the values of h that are not o's; o was merged into h before. Its
+// smallest and largest values are those of h, as bounds.
+func (h *Hist) Without(o *Hist) Hist {
+	out := Hist{dense: make([]uint32, buckets), min: h.min, max: h.max, count: h.count - o.count, sum: h.sum - o.sum}
+	add := func(from *Hist, n uint32) {
+		for _, b := range from.sparse {
+			out.dense[b] += n
+		}
+		for b, m := range from.dense {
+			out.dense[b] += n * m
+		}
+	}
+	add(h, 1)
+	add(o, ^uint32(0)) // minus one
+	return out
+}
+
+// Max returns the largest value in nanoseconds, 0 if h is empty.
+func (h *Hist) Max() uint64 { return h.max }
+
 // Count returns how many values were recorded.
 func (h *Hist) Count() uint64 { return h.count }
 

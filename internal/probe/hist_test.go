@@ -81,3 +81,24 @@ func TestHistRecordDoesNotAllocate(t *testing.T) {
 	}
 	require.Zero(t, testing.AllocsPerRun(100, func() { h.Record(12345) }))
 }
+
+func TestHistWithout(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		some := rapid.SliceOfN(rapid.Int64Range(0, 1<<36), 1, 2*maxSparse)
+		mine, others := some.Draw(t, "mine"), some.Draw(t, "others")
+		var all, a, b Hist
+		for _, v := range mine {
+			a.Record(v)
+		}
+		for _, v := range others {
+			b.Record(v)
+		}
+		all.Merge(&a)
+		all.Merge(&b)
+		got := all.Without(&a)
+		require.Equal(t, b.Count(), got.Count())
+		for i, v := range got.Quantiles(0.1, 0.5, 0.9) {
+			require.InEpsilon(t, b.Quantiles(0.1, 0.5, 0.9)[i]+1, v+1, 2*RelativeError)
+		}
+	})
+}

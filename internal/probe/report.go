@@ -42,7 +42,7 @@ type Path struct {
 
 	Sizes []SizeCount // ascending; none where sizes are not swept
 
-	FlowDetail []Flow // flows with loss, or all, by configuration
+	FlowDetail []Flow // flows with loss and slow ones, or all, by configuration
 }
 
 // Coverage returns the part of the path's N equal paths that the flows with replies

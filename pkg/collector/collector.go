@@ -60,7 +60,7 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 	}
 	return &Collector{
 		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), now: time.Now,
-		reporter: &reporter{emit: o.Emit, all: o.AllFlow, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
+		reporter: &reporter{emit: o.Emit, all: o.AllFlow, slow: o.SlowFlow, most: o.MaxFlows, stats: &l.stats, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
 		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, kept: nil},
 	}, nil
 }

@@ -37,7 +37,11 @@ type Options struct {
 	Kernel  Kernel                // measures where it can; nil: the sockets do it all
 	Self    bool                  // probe targets that are this host (ping, loopback)
 	Count   int                   // probes of each flow, then the collector ends; 0: until stopped
-	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss
+	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss and of slow ones
+	// SlowFlow is how many times the 90 % quantile of the path's other flows the
+	// median RTT of a slow flow exceeds; 0: no flow is slow.
+	SlowFlow float64
+	MaxFlows int // details of flows a window, those with loss first; 0: no limit
 	// Emit receives each window once, in order, from one goroutine.
 	Emit func(*probe.Window)
 	// Resolved, if set, is told what is known of all targets whenever they were

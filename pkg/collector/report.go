@@ -19,13 +19,17 @@ type event struct {
 
 // A reporter merges flows into lines outside the loop, which must not wait.
 type reporter struct {
-	emit    func(*probe.Window)
-	all     bool // every flow's detail
-	drops   *hostDrops
-	grown   map[uint32]growth // by window, until it is written
-	log     *slog.Logger
-	logged  [numReasons]time.Time
-	logEach time.Duration
+	emit      func(*probe.Window)
+	all       bool    // every flow's detail
+	slow      float64 // factor above which a flow is slow; 0: none is
+	most      int     // details a window; 0: no limit
+	stats     *stats
+	cutLogged time.Time
+	drops     *hostDrops
+	grown     map[uint32]growth // by window, until it is written
+	log       *slog.Logger
+	logged    [numReasons]time.Time
+	logEach   time.Duration
 }
 
 func (r *reporter) run(events <-chan event) {
@@ -53,14 +57,17 @@ func (r *reporter) window(e *event) *probe.Window {
 		}
 		parts[s] = append(parts[s], pw)
 	}
+	ordered := make([][]*pathWindow, 0, len(order))
 	for _, s := range order {
 		p := r.path(parts[s])
+		ordered = append(ordered, parts[s])
 		for _, pw := range parts[s] { // of the host, not of either part
 			p.HostDrops = max(p.HostDrops, r.grown[e.num].of(pw.route.ifIndex))
 		}
 		r.logNotSent(&p)
 		w.Paths = append(w.Paths, p)
 	}
+	r.details(w.Paths, ordered)
 	return w
 }
 
@@ -98,7 +105,7 @@ func (r *reporter) path(parts []*pathWindow) probe.Path {
 	var jitter, weight float64
 	for _, w := range parts {
 		before := p.RTT.Count()
-		r.addFlows(&p, w, &common)
+		addFlows(&p, w, &common)
 		if n := float64(p.RTT.Count() - before); w.jitter.OK && n > 0 {
 			jitter, weight = jitter+n*w.jitter.Value, weight+n
 		}
@@ -124,7 +131,7 @@ func (r *reporter) path(parts []*pathWindow) probe.Path {
 	return p
 }
 
-func (r *reporter) addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) {
+func addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) {
 	for i := range w.flows {
 		f := &w.flows[i]
 		p.Counts.Add(&f.Counts)
@@ -147,10 +154,6 @@ func (r *reporter) addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) 
 		m := f.marks
 		for j, v := range [4]uint8{m.hopsForward, m.hopsReverse, m.dscpForward, m.dscpReverse} {
 			common[j].add(v, f.Received)
-		}
-		// A part of another address would tell of the wrong one.
-		if (f.Lost > 0 || r.all) && w.path.key.addr == p.Addr {
-			addFlow(p, w.flow(i))
 		}
 	}
 }

@@ -21,12 +21,14 @@ const (
 	countClockSteps                    // steps of the wall clock
 	countSendErrors                    // sends that the kernel refused
 	countSocketDrops                   // datagrams the kernel dropped at our sockets
+	countFlowLinesCut                  // flows whose detail was left out for Options.MaxFlows
 	numCounters
 )
 
 var counterNames = [numCounters]string{
 	"sent", "replies", "tx_stamps", "reply_short", "reply_unmatched", "reply_stale", "reply_t1_mismatch",
 	"reply_auth", "reply_tlv", "reply_bad_stamps", "icmp", "icmp_unmatched", "clock_steps", "send_errors", "socket_drops",
+	"flow_lines_cut",
 }
 
 type stats [numCounters]atomic.Uint64
