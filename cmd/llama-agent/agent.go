@@ -294,7 +294,8 @@ func (a *agent) reloadCollector(old, cfg *config.Config) error {
 	o, n := old.Probing, cfg.Probing
 	same := a.collecting != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
 		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
-		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines
+		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines &&
+		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU
 	if same {
 		a.collector.Update(planOf(cfg))
 		return nil

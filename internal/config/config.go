@@ -81,8 +81,9 @@ type Probing struct {
 	SourcePorts      PortRange
 	Rotate           float64 // fraction of the source ports that is replaced each hour
 	Timing           probe.Timing
-	MaxRate          int // probes/s
-	MaxRatePerTarget int // probes/s
+	MaxRate          int     // probes/s
+	MaxRatePerTarget int     // probes/s
+	MaxCPU           float64 // of one core; 0: no limit
 	Allow            Allow
 	Source           []netip.Addr // at most one a family; empty: by the route
 	Family           Family
@@ -150,6 +151,7 @@ func base() *Config {
 			},
 			MaxRate:          20_000,
 			MaxRatePerTarget: 1_000,
+			MaxCPU:           0.5,
 			Allow:            defaultAllow(),
 			Family:           FamilyAny,
 			Timestamps:       TimestampsNTP,

@@ -85,6 +85,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("window", &c.Timing.Window, duration(minWindow, day)),
 		scalar("max_rate", &c.MaxRate, integer(1, maxRate)),
 		scalar("max_rate_per_target", &c.MaxRatePerTarget, integer(1, maxRate)),
+		scalar("max_cpu", &c.MaxCPU, number(0, 1024)),
 		allowed("allow", &c.Allow),
 		field{key: "source", read: func(v value) { c.Source = readSource(v) }},
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),

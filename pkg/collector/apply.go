@@ -177,6 +177,13 @@ func (l *loop) reschedule() {
 	}
 	_, now := l.clock.Read()
 	l.schedule.restart(flows, now)
+	ofTarget, largest := map[string]int{}, 0
+	for _, f := range flows {
+		name := f.path.key.target
+		ofTarget[name]++
+		largest = max(largest, ofTarget[name])
+	}
+	l.schedule.cap(l.caps[0], l.caps[1], largest)
 }
 
 // forget removes a path that is gone, and the sockets that only it used.

@@ -26,12 +26,23 @@ func (l *loop) sendDue(now int64) {
 			l.notSent(f, reasonOverrun, l.spendCount(f, missed))
 		}
 	}
+	l.slow.look(now)
+	for l.schedule.hopeless(now) {
+		f := l.schedule.flows[l.schedule.at]
+		l.schedule.pass()
+		l.notSent(f, reasonOverrun, l.spendCount(f, 1))
+	}
 	for range 4 * batchSize {
 		if l.schedule.ready() > now {
 			break
 		}
+		cycle := l.schedule.cycle
 		f, due := l.schedule.next(now)
-		if l.spendCount(f, 1) == 1 {
+		switch {
+		case l.spendCount(f, 1) == 0:
+		case l.slow.holds(f, cycle):
+			l.notSent(f, reasonSlowed, 1)
+		default:
 			l.prepare(f, due)
 		}
 	}
@@ -93,6 +104,7 @@ func (l *loop) flush() {
 			l.unread++
 			l.stats.add(countSent)
 		}
+		l.slow.sent += n
 		from += n
 		if errno == 0 {
 			break
@@ -110,7 +122,11 @@ func (l *loop) flush() {
 
 func (l *loop) sendFailed(f *flow, errno unix.Errno) {
 	l.stats.add(countSendErrors)
-	l.notSent(f, reasonOf(errno), 1)
+	why := reasonOf(errno)
+	if why == reasonNoBuffer || why == reasonSendBuffer {
+		l.slow.unsent++
+	}
+	l.notSent(f, why, 1)
 }
 
 // notSent counts probes that were due, in the window that is open.

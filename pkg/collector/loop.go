@@ -54,6 +54,8 @@ type loop struct {
 	drained  int64 // monotonic ns: everything that had arrived by then was read
 	closing  closer
 
+	slow    *governor
+	caps    [2]int // probes a second of all flows, and of a target; 0: no limit
 	out     outbox
 	in      *sock.Batch
 	fits    int // octets of payload, in out and in
@@ -93,6 +95,8 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 	}
 	l.onCaptured = l.captured
 	l.fit(o.Plan.largest())
+	l.slow = newGovernor(o.MaxCPU, o.Timing.Interval, o.Log)
+	l.caps = [2]int{o.MaxRate, o.MaxRatePerTarget}
 	l.out.count = 1
 	l.schedule.interval = int64(o.Timing.Interval)
 	l.spans.length = o.Timing.Window

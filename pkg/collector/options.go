@@ -51,6 +51,13 @@ type Options struct {
 	// that sends: it must return at once.
 	Observe func(Answer)
 	Log     *slog.Logger
+
+	// MaxRate and MaxRatePerTarget bound the probes a second of all targets and of
+	// each, also while a stall is made good; 0: no limit.
+	MaxRate, MaxRatePerTarget int
+	// MaxCPU is how much of a core the process may take before probing slows down,
+	// which it does for want of buffers too; 0: it never does.
+	MaxCPU float64
 }
 
 // Answer is the first reply to one probe, before its window is judged.
@@ -94,6 +101,7 @@ func (o *Options) validate() error {
 	check(o.Emit != nil, "no receiver of windows")
 	check(o.Plan.Count > 0, "%d source ports a target", o.Plan.Count)
 	check(len(o.Plan.Classes) > 0, "no class")
+	check(o.MaxCPU >= 0, "max cpu %v is below 0", o.MaxCPU)
 	check(o.Plan.Rotate >= 0 && o.Plan.Rotate <= 1, "rotate %v is not from 0 to 1", o.Plan.Rotate)
 	check(len(o.Plan.Sizes) <= MaxSizes, "%d sizes, above %d", len(o.Plan.Sizes), MaxSizes)
 	check(o.Plan.Size == 0 || len(o.Plan.Sizes) == 0, "both one size and sizes to sweep")

@@ -18,13 +18,14 @@ const (
 	reasonSourcePort                // the source port could not be bound
 	reasonInFlight                  // as many probes of the flow as fit are not yet forgotten
 	reasonNeverLeft                 // this host took it and did not transmit it
+	reasonSlowed                    // left out to spare this host: see governor
 	reasonOther
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
 	"overrun", "no_route", "no_neighbour", "filtered", "no_buffer", "send_buffer", "too_big",
-	"link_down", "no_source", "source_port", "in_flight", "never_left", "other",
+	"link_down", "no_source", "source_port", "in_flight", "never_left", "slowed", "other",
 }
 
 // What a person can do about it; "" where the name says it all.
@@ -36,6 +37,7 @@ var reasonMends = [numReasons]string{
 	reasonSendBuffer: "the socket's send buffer is full: fewer probes, or a larger net.core.wmem_max",
 	reasonTooBig:     "the probe is larger than the interface's MTU",
 	reasonNeverLeft:  "this host took the probes and did not transmit them: see the interface's carrier and its queue (tc -s qdisc)",
+	reasonSlowed:     "probing would take more of this host than it may (probing.max_cpu, buffers): fewer targets, ports or classes, or a longer interval",
 	reasonSourcePort: "another process holds the source port: choose other probing.source_ports",
 }
 

@@ -63,3 +63,58 @@ func TestScheduleCoalescesOnlyWhatIsDueCloseTogether(t *testing.T) {
 	require.Zero(t, testSchedule(0, time.Second).coalesce())
 	require.Equal(t, maxMono, testSchedule(0, time.Second).due())
 }
+
+// stall lets a schedule be late, then sends as fast as it may for a while.
+func stall(s *schedule, late, catchUp time.Duration) (sent, passed int) {
+	now := s.due() + int64(late)
+	for end := now + int64(catchUp); now < end; now += 1e5 {
+		for s.hopeless(now) {
+			s.pass()
+			passed++
+		}
+		for s.ready() <= now {
+			s.next(now)
+			sent++
+		}
+	}
+	return sent, passed
+}
+
+func TestScheduleStaysBelowTheCapsAfterAStall(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		all, of, largest int
+		perSecond        int // most that may leave
+		passed           int // due times that cannot be made good
+	}{
+		{"far from the caps", 100_000, 100_000, 100, 2000, 0},
+		{"near that of all", 1500, 0, 100, 1500, 0},
+		{"near that of a target", 0, 150, 100, 1500, 0},
+		{"at that of all", 1000, 0, 100, 1000, 380},
+		{"above it", 500, 0, 100, 500, 1380}, // of 1,400 due in all: 400 in the stall
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := testSchedule(1000, time.Second)
+			s.cap(c.all, c.of, c.largest)
+			sent, passed := stall(s, 400*time.Millisecond, 2*time.Second)
+			require.LessOrEqual(t, sent, 2*c.perSecond+5, "in 2 s")
+			if c.passed == 0 {
+				require.Zero(t, passed)
+				require.InDelta(t, 2400, sent, 5, "all of it was made good")
+				return
+			}
+			require.InDelta(t, c.passed, passed, 25)
+			require.LessOrEqual(t, 2*1000+400-sent-passed, 25, "nothing stays late")
+		})
+	}
+}
+
+func TestScheduleCountsCycles(t *testing.T) {
+	s := testSchedule(4, 100*time.Millisecond)
+	for range 9 {
+		s.next(s.due())
+	}
+	require.EqualValues(t, 2, s.cycle)
+	s.skip(s.due() + int64(350*time.Millisecond))
+	require.EqualValues(t, 5, s.cycle)
+}

@@ -35,14 +35,16 @@ type stats [numCounters]atomic.Uint64
 
 func (s *stats) add(c counter) { s[c].Add(1) }
 
-// Stats returns the collector's own counters by name; safe at any time.
+// Stats returns the collector's own counters by name, and the gauge slowdown: of so
+// many probes one is sent. Safe at any time.
 func (c *Collector) Stats() map[string]uint64 {
-	out := make(map[string]uint64, int(numCounters)+int(numReasons))
+	out := make(map[string]uint64, int(numCounters)+int(numReasons)+1)
 	for i := range c.loop.reasons {
 		out["not_sent_"+reasonNames[i]] = c.loop.reasons[i].Load()
 	}
 	for i := range c.loop.stats {
 		out[counterNames[i]] = c.loop.stats[i].Load()
 	}
+	out["slowdown"] = c.loop.slow.factor.Load()
 	return out
 }

@@ -48,7 +48,7 @@ func (p probing) config(path, pin string) string {
 	}
 	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {%s}\nreflector: {listen: [%s]}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n",
 		datapath, listen, path)
-	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000", p.ports, p.interval)
+	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000, max_cpu: 0", p.ports, p.interval)
 	if p.window > 0 {
 		fmt.Fprintf(&s, ", window: %s", p.window)
 	}
