@@ -256,7 +256,7 @@ func (a *agent) reloadAPI(old, cfg *config.Config) error {
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
 	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Workers == cfg.Reflector.Workers &&
-		old.Reflector.Timestamps == cfg.Reflector.Timestamps
+		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError
 	if same {
 		a.mu.Lock()
 		a.policy = cfg
@@ -295,7 +295,8 @@ func (a *agent) reloadCollector(old, cfg *config.Config) error {
 	same := a.collecting != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
 		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
 		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines &&
-		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU
+		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU &&
+		o.OneWay == n.OneWay && old.ClockError == cfg.ClockError
 	if same {
 		a.collector.Update(planOf(cfg))
 		return nil

@@ -70,7 +70,7 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	host := newHostCheck(cfg)
 	all := append(host.kernel(), checkStamps())
 	all = append(all, listening...)
-	all = append(all, checkBuffers(), checkClock(), checkHash())
+	all = append(all, checkBuffers(), checkClock(cfg), checkHash())
 	all = append(all, host.bends()...)
 	all = append(all, host.interfaces(ctx)...)
 	for _, p := range cfg.Warnings {
@@ -191,11 +191,11 @@ func checkBuffers() finding {
 	return f
 }
 
-func checkClock() finding {
-	q := sock.ReadClockQuality()
+func checkClock(cfg *config.Config) finding {
+	q := sock.ReadClockQuality().Stated(cfg.ClockError)
 	if !q.Synchronized {
 		return finding{Name: "clock", Detail: "not synchronised: RTT and loss do not need it, one-way delay would",
-			Mend: "run chrony or ptp4l if you want one-way delays"}
+			Mend: "run chrony or ptp4l if you want one-way delays; host.clock_error says it where the kernel does not know"}
 	}
 	return finding{Name: "clock", OK: true, Detail: fmt.Sprintf("synchronised, maximum error %s µs", micros(float64(q.MaxError)))}
 }

@@ -39,6 +39,7 @@ func collectorOptions(c *config.Config) collector.Options {
 		Host: c.Host.Name, Plan: planOf(c), Timing: c.Probing.Timing, Family: families[c.Probing.Family],
 		Format: formats[c.Probing.Timestamps], Sources: c.Probing.Source, AllFlow: c.Probing.AllFlowLines,
 		SlowFlow: c.Probing.FlowSlow, MaxFlows: c.Probing.MaxFlowLines,
+		OneWay: c.Probing.OneWay, ClockError: c.ClockError,
 		MaxRate: c.Probing.MaxRate, MaxRatePerTarget: c.Probing.MaxRatePerTarget, MaxCPU: c.Probing.MaxCPU,
 		Allow: func(a netip.Addr) bool {
 			return c.Probing.Allow.Contains(a) || c.Probing.Allow.Connected && contains(connectedPrefixes(), a)
@@ -69,13 +70,13 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 func reflectorOptions(c *config.Config) reflector.Options {
 	return reflector.Options{
 		Listen: c.Reflector.Listen, Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
-		Clock: func() reflector.ClockState { return clockState(formats[c.Reflector.Timestamps]) },
+		Clock: func() reflector.ClockState { return clockState(c) },
 	}
 }
 
 // clockState is what the reflector says of its clock in each reply.
-func clockState(f stamp.Format) reflector.ClockState {
-	q := sock.ReadClockQuality()
+func clockState(c *config.Config) reflector.ClockState {
+	f, q := formats[c.Reflector.Timestamps], sock.ReadClockQuality().Stated(c.ClockError)
 	s := reflector.ClockState{
 		Clock:    stamp.Clock{Format: f, TAIOffset: q.TAIOffset},
 		Estimate: stamp.NewErrorEstimate(q.Synchronized, f, q.MaxError),

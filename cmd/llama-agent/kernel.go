@@ -47,7 +47,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: p.targets, Unresolved: p.unresolved,
 		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
 		Policy: kernelPolicy(cfg, policy, ports), Local: local,
-		Clock: func() loader.ClockState { return kernelClock(formats[cfg.Reflector.Timestamps]) }, Answers: p.answers, Log: log,
+		Clock: func() loader.ClockState { return kernelClock(cfg) }, Answers: p.answers, Log: log,
 		Probes: kernelProbes(cfg, p.covered),
 	})
 	if ctx.Err() != nil && err != nil {
@@ -158,9 +158,9 @@ func kernelPolicy(cfg *config.Config, p reflector.Policy, ports []uint16) loader
 	return k
 }
 
-func kernelClock(f stamp.Format) loader.ClockState {
-	s := clockState(f)
-	return loader.ClockState{TAIOffset: s.Clock.TAIOffset, Estimate: s.Estimate, PTP: f == stamp.PTPv2}
+func kernelClock(cfg *config.Config) loader.ClockState {
+	s := clockState(cfg)
+	return loader.ClockState{TAIOffset: s.Clock.TAIOffset, Estimate: s.Estimate, PTP: s.Clock.Format == stamp.PTPv2}
 }
 
 // update tells the kernel whom to answer from now on.
@@ -204,6 +204,6 @@ func kernelCounters(c loader.Counters, interfaces []loader.InterfaceState) map[s
 // sameKernel says whether a reload leaves the datapath where it is.
 func sameKernel(old, cfg *config.Config) bool {
 	return reflect.DeepEqual(old.Datapath, cfg.Datapath) && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) &&
-		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.Probing.SourcePorts == cfg.Probing.SourcePorts &&
-		(len(old.Targets) == 0) == (len(cfg.Targets) == 0)
+		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError &&
+		old.Probing.SourcePorts == cfg.Probing.SourcePorts && (len(old.Targets) == 0) == (len(cfg.Targets) == 0)
 }

@@ -51,6 +51,8 @@ func TestMistakes(t *testing.T) {
 		"target's paths":  {"targets: {a: {paths: many}}", `1:22: targets.a.paths: "many" is not a whole number from 0 to 1000000`},
 		"slow below 1":    {"probing: {flow_slow: 0.9}", "1:22: probing.flow_slow: 0.9 is below 1: write 0 for no slow flows, or 1 to 1000"},
 		"no flow lines":   {"probing: {max_flow_lines: 0}", "1:27: probing.max_flow_lines: 0 is not from 1 to 1000000"},
+		"clock error":     {"host: {clock_error: 11s}", "1:21: host.clock_error: 11s is not from 1ns to 10s"},
+		"one-way":         {"probing: {one_way: yes}", `1:20: probing.one_way: "yes" is neither true nor false`},
 		"rotate text":     {"probing: {rotate: 10%}", `1:19: probing.rotate: "10%" is not a number from 0 to 1`},
 		"rotate above":    {"probing: {rotate: 1.5}", "1:19: probing.rotate: 1.5 is not from 0 to 1"},
 		"rotate inf":      {"probing: {rotate: .inf}", `1:19: probing.rotate: ".inf" is not a number from 0 to 1`},

@@ -10,14 +10,15 @@ import (
 
 // Config is a whole configuration, every default filled in.
 type Config struct {
-	Host      probe.Host
-	Datapath  Datapath
-	Reflector Reflector
-	Classes   []probe.Class // those defined, in the file's order
-	Probing   Probing
-	Targets   []probe.Target // in the file's order
-	Sinks     []Sink
-	API       API
+	Host       probe.Host
+	ClockError time.Duration // of this host's clock against UTC; 0: what the kernel says
+	Datapath   Datapath
+	Reflector  Reflector
+	Classes    []probe.Class // those defined, in the file's order
+	Probing    Probing
+	Targets    []probe.Target // in the file's order
+	Sinks      []Sink
+	API        API
 
 	Warnings []Problem // what is allowed and probably not meant
 }
@@ -89,6 +90,7 @@ type Probing struct {
 	Family           Family
 	Timestamps       Timestamps // format of T1
 	Paths            []PathRule
+	OneWay           bool    // report one-way delays
 	AllFlowLines     bool    // llama_flow for all flows; false: for those with loss and for slow ones
 	FlowSlow         float64 // factor on the 90 % quantile of a path's other flows; 0: no flow is slow
 	MaxFlowLines     int     // llama_flow lines a window

@@ -29,6 +29,7 @@ func (d *decoder) schema() []field {
 	return []field{
 		section("host",
 			scalar("name", &c.Host.Name, parseHostName),
+			scalar("clock_error", &c.ClockError, duration(time.Nanosecond, 10*time.Second)),
 			field{key: "tags", read: func(v value) {
 				c.Host.Tags = map[string]string{}
 				readTags(v, c.Host.Tags)
@@ -91,6 +92,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),
 		field{key: "paths", read: d.readPaths, each: "[]", sub: pathFields(new(PathRule))},
+		scalar("one_way", &c.OneWay, boolean),
 		scalar("flow_lines", &c.AllFlowLines, parseFlowLines),
 		scalar("flow_slow", &c.FlowSlow, parseFlowSlow),
 		scalar("max_flow_lines", &c.MaxFlowLines, integer(1, 1_000_000)),

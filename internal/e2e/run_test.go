@@ -27,11 +27,11 @@ type running struct {
 	host           *lab.Host
 	config, output string
 	pin, datapath  string // datapath is what the configuration says of it beside the pin
-	probing        string // likewise, beside ports and times
+	probing, self  string // likewise, of probing beside ports and times, of the host beside its name
 }
 
 const runConfig = `
-host: {name: prober, tags: {rack: r1}}
+host: {name: prober, tags: {rack: r1}%s}
 datapath: {pin: %s%s}
 probing: {ports: 2, interval: 20ms, timeout: 200ms, late: 400ms, window: 1s%s}
 sinks:
@@ -67,7 +67,7 @@ func (r *running) begin(t testing.TB, more string) *running {
 
 func (r *running) configure(t testing.TB, more string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.pin, r.datapath, r.probing, r.output, more), 0o600))
+	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.self, r.pin, r.datapath, r.probing, r.output, more), 0o600))
 }
 
 func (r *running) start(t testing.TB) {

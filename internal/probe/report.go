@@ -32,6 +32,11 @@ type Path struct {
 	SendLate  Hist // ns: from a probe's due time to T1
 	Jitter    Opt  // ns: interarrival jitter, RFC 3550 section 6.4.1, over round trips
 
+	// One-way delays, by the clocks of both hosts where both say that they are
+	// synchronised, and by choice; ns, negative where the clocks differ by more.
+	OneWayForward, OneWayReverse SignedHist
+	OneWayError                  Opt // ns: the largest sum of the errors that both state of their clocks
+
 	HopsForward, HopsReverse Opt // commonest value
 	DSCPForward, DSCPReverse Opt // commonest value: as it arrived at the reflector, and here
 

@@ -17,6 +17,18 @@ import (
 // Sending, stamping, matching and settling a probe allocate nothing once a
 // window's histograms are arrays.
 func TestProbeDoesNotAllocate(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { requireNoAllocs(t, func(*Options) {}) })
+	t.Run("with all", func(t *testing.T) {
+		requireNoAllocs(t, func(o *Options) {
+			o.Plan.Sizes = []int{100, 200, 1400}
+			o.OneWay, o.ClockError = true, time.Microsecond
+			o.MaxCPU, o.MaxRate, o.MaxRatePerTarget = 1000, 10_000, 10_000
+		})
+	})
+}
+
+func requireNoAllocs(t *testing.T, with func(*Options)) {
+	t.Helper()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer conn.Close()
@@ -28,6 +40,7 @@ func TestProbeDoesNotAllocate(t *testing.T) {
 	o.Count, o.Plan.Count = 0, 1
 	o.Timing = probe.Timing{Interval: time.Millisecond, Timeout: time.Millisecond, Late: 2 * time.Millisecond}
 	o.Emit = func(*probe.Window) {}
+	with(&o)
 	c, err := New(o)
 	require.NoError(t, err)
 	l := c.loop
@@ -36,9 +49,10 @@ func TestProbeDoesNotAllocate(t *testing.T) {
 	l.spans.begin(wall, mono)
 	c.resolve(context.Background(), true)
 	l.apply(l.plan.Load())
+	l.refreshEstimate()
 
-	in, out := sock.NewBatch(8, 256), sock.NewBatch(8, 256)
-	var a stamp.Arrival
+	in, out := sock.NewBatch(8, 2048), sock.NewBatch(8, 2048)
+	a := stamp.Arrival{ErrorEstimate: stamp.NewErrorEstimate(true, stamp.NTP, 1000)}
 	answer := func() {
 		_ = raw.Control(func(fd uintptr) {
 			n, _ := in.Recv(int(fd), unix.MSG_DONTWAIT)
@@ -71,4 +85,5 @@ func TestProbeDoesNotAllocate(t *testing.T) {
 	before := l.stats[countReplies].Load()
 	require.Zero(t, testing.AllocsPerRun(300, step))
 	require.Greater(t, l.stats[countReplies].Load()-before, uint64(250))
+	require.Zero(t, l.stats[countOneWayUnknown].Load())
 }

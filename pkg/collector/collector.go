@@ -143,7 +143,7 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	if c.options.Resolved != nil {
 		c.options.Resolved(states)
 	}
-	q := sock.ReadClockQuality()
+	q := sock.ReadClockQuality().Stated(c.options.ClockError)
 	c.loop.estimate.Store(uint32(stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError)))
 	next := resolvedPlan{
 		Plan: plan, number: number, step: plan.step(c.now()), endpoints: endpoints, complete: namesToo,

@@ -31,6 +31,7 @@ type loop struct {
 	log      *slog.Logger
 	observe  func(Answer) // nil: none
 	kernel   Kernel       // nil: none
+	oneWay   bool
 
 	epoll    int
 	sockets  map[socketKey]*socket
@@ -96,6 +97,7 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 	l.onCaptured = l.captured
 	l.fit(o.Plan.largest())
 	l.slow = newGovernor(o.MaxCPU, o.Timing.Interval, o.Log)
+	l.oneWay = o.OneWay
 	l.caps = [2]int{o.MaxRate, o.MaxRatePerTarget}
 	l.out.count = 1
 	l.schedule.interval = int64(o.Timing.Interval)

@@ -49,6 +49,9 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
 			slots: ring[i*slots : (i+1)*slots : (i+1)*slots]}
 	}
+	if l.oneWay {
+		made.transits = make([]transit, len(ring))
+	}
 	for i := range made.flows {
 		if err := l.bind(&made.flows[i], p, w); err != nil {
 			for j := range i {

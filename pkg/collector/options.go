@@ -52,6 +52,12 @@ type Options struct {
 	Observe func(Answer)
 	Log     *slog.Logger
 
+	// OneWay asks for one-way delays, which need both clocks synchronised.
+	OneWay bool
+	// ClockError, if above 0, says that this host's clock is synchronised to UTC
+	// within that, whatever the kernel knows.
+	ClockError time.Duration
+
 	// MaxRate and MaxRatePerTarget bound the probes a second of all targets and of
 	// each, also while a stall is made good; 0: no limit.
 	MaxRate, MaxRatePerTarget int

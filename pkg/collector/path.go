@@ -23,20 +23,21 @@ type pathKey struct {
 
 // A path is one (target, family, class): a series. Its flows differ by source port.
 type path struct {
-	key     pathKey
-	target  *probe.Target
-	route   route
-	clock   probe.Clock // of its last RTT
-	probe   *stamp.Template
-	sweep   *sweep // nil: all probes are as probe
-	auth    *stamp.Authenticator
-	mark    sock.Outgoing
-	flows   []flow
-	windows []*pathWindow
-	kernel  bool    // probes from now on are measured in the kernel
-	stamped bool    // a transmit stamp has come: the clock is the sockets'
-	jitter  float64 // ns, RFC 3550 section 6.4.1, running
-	order   int     // in the plan: paths are written in that order
+	key      pathKey
+	target   *probe.Target
+	route    route
+	clock    probe.Clock // of its last RTT
+	probe    *stamp.Template
+	sweep    *sweep    // nil: all probes are as probe
+	transits []transit // by flow and slot; nil: no one-way delays
+	auth     *stamp.Authenticator
+	mark     sock.Outgoing
+	flows    []flow
+	windows  []*pathWindow
+	kernel   bool    // probes from now on are measured in the kernel
+	stamped  bool    // a transmit stamp has come: the clock is the sockets'
+	jitter   float64 // ns, RFC 3550 section 6.4.1, running
+	order    int     // in the plan: paths are written in that order
 }
 
 func (p *path) family() int {

@@ -132,6 +132,7 @@ func (l *loop) answered(f *flow, p *slot, r *stamp.Reply, m *sock.Meta) {
 		p.t4 = l.offset.mono(m.Stamp)
 	}
 	p.responder = residence(r, l.offset.at+l.offset.wallMinusMono)
+	l.noteTransit(f, r)
 	p.marks = marks{hops(r.SenderTTL), hops(m.TTL), unknown, m.TOS >> 2}
 	if r.Has(stamp.TypeClassOfService) {
 		p.marks.dscpForward = r.CoS.DSCP2

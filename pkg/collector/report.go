@@ -111,6 +111,7 @@ func (r *reporter) path(parts []*pathWindow) probe.Path {
 		}
 		p.Responder.Merge(&w.responder)
 		p.SendLate.Merge(&w.sendLate)
+		w.oneWay.addTo(&p)
 		for i, n := range w.notSent {
 			notSent[i] += n
 		}

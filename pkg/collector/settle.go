@@ -101,6 +101,7 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	}
 	f.path.clock = clock
 	c.rtt.Record(rtt)
+	l.endOneWay(f, s, w, rtt)
 	if f.lastRTT >= 0 {
 		d := float64(max(rtt-f.lastRTT, f.lastRTT-rtt))
 		f.path.jitter += (d - f.path.jitter) / 16

@@ -22,13 +22,14 @@ const (
 	countSendErrors                    // sends that the kernel refused
 	countSocketDrops                   // datagrams the kernel dropped at our sockets
 	countFlowLinesCut                  // flows whose detail was left out for Options.MaxFlows
+	countOneWayUnknown                 // RTTs without one-way delays: a clock of the two is not said to be synchronised
 	numCounters
 )
 
 var counterNames = [numCounters]string{
 	"sent", "replies", "tx_stamps", "reply_short", "reply_unmatched", "reply_stale", "reply_t1_mismatch",
 	"reply_auth", "reply_tlv", "reply_bad_stamps", "icmp", "icmp_unmatched", "clock_steps", "send_errors", "socket_drops",
-	"flow_lines_cut",
+	"flow_lines_cut", "one_way_unknown",
 }
 
 type stats [numCounters]atomic.Uint64

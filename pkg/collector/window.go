@@ -29,6 +29,7 @@ type pathWindow struct {
 	jitter    probe.Opt
 	flows     []flowWindow
 	sizes     []probe.SizeCount // of a path that is swept
+	oneWay    *oneWayWindow     // nil: not wanted
 }
 
 type flowWindow struct {
@@ -45,7 +46,7 @@ func (p *path) window(num uint32) *pathWindow {
 			return w
 		}
 	}
-	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows)), sizes: p.sweep.newSizes()}
+	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows)), sizes: p.sweep.newSizes(), oneWay: p.newOneWay()}
 	for i := range w.flows {
 		w.flows[i].marks = noMarks
 	}

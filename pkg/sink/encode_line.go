@@ -113,6 +113,22 @@ func (e *Encoder) p99(name string, h *probe.Hist) {
 	}
 }
 
+func (e *Encoder) oneWay(p *probe.Path) {
+	for _, d := range [...]struct {
+		name string
+		of   *probe.SignedHist
+		q    float64
+	}{
+		{"owd_forward_p50_us", &p.OneWayForward, 0.5}, {"owd_forward_p99_us", &p.OneWayForward, 0.99},
+		{"owd_reverse_p50_us", &p.OneWayReverse, 0.5}, {"owd_reverse_p99_us", &p.OneWayReverse, 0.99},
+	} {
+		if ns, ok := d.of.Quantile(d.q); ok {
+			e.nanos(d.name, ns)
+		}
+	}
+	e.micros("owd_error_us", p.OneWayError)
+}
+
 func (e *Encoder) marks(hopsForward, hopsReverse, dscpForward, dscpReverse probe.Opt) {
 	e.whole("hops_forward", hopsForward)
 	e.whole("hops_reverse", hopsReverse)

@@ -66,6 +66,11 @@ func TestEncodeSizes(t *testing.T) {
 	require.Equal(t, int64(1400), got[0].fields["size_max"])
 	require.Equal(t, int64(1500), got[0].fields["size_max_sent"], "what was not sent is not counted")
 	require.InDelta(t, 1-math.Pow(15./16, 10), got[0].fields["path_coverage"], 1e-12)
+	for name, want := range map[string]float64{
+		"owd_forward_p50_us": 4, "owd_forward_p99_us": 6, "owd_reverse_p50_us": 6, "owd_reverse_p99_us": 12, "owd_error_us": 12.345,
+	} {
+		require.InEpsilon(t, want, got[0].fields[name], probe.RelativeError, name)
+	}
 	size := got[3]
 	require.Equal(t, MeasurementSize, size.measurement)
 	want := map[string]string{"size": "1500"}
@@ -77,10 +82,12 @@ func TestEncodeSizes(t *testing.T) {
 
 	p := sweptPath()
 	p.Sizes = nil
+	p.OneWayForward, p.OneWayReverse, p.OneWayError = probe.SignedHist{}, probe.SignedHist{}, probe.Opt{}
 	e := NewEncoder(testHost, EncoderOptions{Log: quiet()})
 	out, _, err := e.Window(nil, window(p))
 	require.NoError(t, err)
 	require.NotContains(t, string(out), "size_max")
+	require.NotContains(t, string(out), "owd_")
 
 	p.FlowsAnswered = 0
 	require.Equal(t, probe.Some(0), p.Coverage(), "no reply: no path is known to be covered")

@@ -42,7 +42,9 @@ func documented(t *testing.T) map[string]bool {
 // emitted is what the encoder writes if everything has a value.
 func emitted(t *testing.T) map[string]bool {
 	p := flowPath()
-	p.Sizes, p.EqualPaths = sweptPath().Sizes, 8
+	swept := sweptPath()
+	p.Sizes, p.EqualPaths = swept.Sizes, swept.EqualPaths
+	p.OneWayForward, p.OneWayReverse, p.OneWayError = swept.OneWayForward, swept.OneWayReverse, swept.OneWayError
 	for i := range p.FlowDetail {
 		p.FlowDetail[i] = p.FlowDetail[0]
 	}
