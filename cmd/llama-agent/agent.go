@@ -98,11 +98,7 @@ func (a *agent) beginKernel(ctx context.Context, cfg *config.Config) error {
 	a.mu.Lock()
 	policy, targets := policyOf(cfg, a.peers), a.peers
 	a.mu.Unlock()
-	unresolved := false
-	if len(targets) == 0 { // the collector, which resolves them, comes later
-		targets, unresolved = literalTargets(cfg)
-	}
-	k, err := startKernel(ctx, cfg, policy, kernelProbing{targets, unresolved, a.answers, a.covered}, a.log)
+	k, err := startKernel(ctx, cfg, policy, kernelProbing{targets, a.answers, a.covered}, a.log)
 	a.mu.Lock()
 	a.kernel = k
 	a.mu.Unlock()

@@ -25,10 +25,9 @@ type kernelPart struct {
 
 // kernelProbing is what the datapath has to know of this host's own probes.
 type kernelProbing struct {
-	targets    []netip.Addr
-	unresolved bool          // not all of them are known yet
-	answers    func() uint64 // how many replies there have been; nil: nothing is probed
-	covered    func()        // told when the kernel measures on other interfaces
+	targets []netip.Addr  // as far as they are resolved
+	answers func() uint64 // how many replies there have been; nil: nothing is probed
+	covered func()        // told when the kernel measures on other interfaces
 }
 
 // startKernel puts the reflector into the kernel as far as the configuration lets
@@ -42,9 +41,14 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		disarm(cfg.Datapath.Pin, log)
 		return nil, nil
 	}
+	targets, unresolved := p.targets, false
+	if mode != loader.ModeAuto && len(targets) == 0 {
+		// The collector, which resolves them, comes later. In mode auto so may their interfaces.
+		targets, unresolved = literalTargets(cfg)
+	}
 	ports, local := kernelListen(cfg.Reflector.Listen)
 	d, err := loader.Start(ctx, loader.Options{
-		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: p.targets, Unresolved: p.unresolved,
+		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: targets, Unresolved: unresolved,
 		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
 		Policy: kernelPolicy(cfg, policy, ports), Local: local,
 		Clock: func() loader.ClockState { return kernelClock(cfg) }, Answers: p.answers, Log: log,
