@@ -25,8 +25,8 @@ type scale struct {
 	peer        time.Duration
 }
 
-// newScale reads BENCH_QUICK and BENCH_NICE. The whole takes less than 8 minutes,
-// the quick one less than 2.
+// newScale reads BENCH_QUICK and BENCH_NICE. The whole takes about 13 minutes,
+// the quick one about 3.
 func newScale() (scale, error) {
 	s := scale{
 		rounds: 3,
