@@ -107,8 +107,10 @@ static __always_inline bool is_unicast6(const __u32 *src, const __u32 *dst, bool
 	       (lo || (!is_loopback6(src) && !is_loopback6(dst)));
 }
 
-/* guard_host lets through what is for this host. */
-static __always_inline enum llama_reason guard_host(const struct frame *f, struct packet *p, struct llama_key *key)
+/* guard_host lets through what is for this host. Whether its source is ours is not
+ * asked of one that is dropped in any case: a flood shall cost as little as can be. */
+static __always_inline enum llama_reason guard_host(const struct frame *f, struct packet *p, struct llama_key *key,
+						    bool allowed)
 {
 	const __u32 *src = (void *)&key->src, *dst = (void *)&key->dst;
 	__u32 ifindex = p->ifindex, *flags;
@@ -129,7 +131,7 @@ static __always_inline enum llama_reason guard_host(const struct frame *f, struc
 	flags = bpf_map_lookup_elem(&llama_local, &key->dst);
 	if (!flags || !(*flags & LOCAL_UNICAST))
 		return REASON_OTHER_ADDRESS;
-	if (lo)
+	if (lo || !allowed)
 		return REASON_REPLIED;
 	return bpf_map_lookup_elem(&llama_local, &key->src) ? REASON_SOURCE_OURS : REASON_REPLIED;
 }

@@ -210,7 +210,7 @@ static __always_inline enum llama_reason guard(const struct frame *f, struct pac
 	if (bits & VERDICT_ALLOWED)
 		*s = session_find(p, key);
 	if (!*s || !guarded(f, p, *s)) {
-		r = guard_host(f, p, key);
+		r = guard_host(f, p, key, bits & VERDICT_ALLOWED);
 		if (r != REASON_REPLIED)
 			return r;
 		if (*s)
