@@ -57,7 +57,7 @@ func (b *bench) away(mode string) (p50, p99 float64, err error) {
 		return 0, 0, err
 	}
 	const interval = 5 * time.Millisecond
-	_, _, err = b.output(b.place.near, otherCore, b.bin.agent, "ping", "--output", "json", "--interval", interval.String(), "--max-loss", "1",
+	_, _, err = b.output(b.place.near, otherCore, b.bin.agent, "ping", "--mode", "socket", "--output", "json", "--interval", interval.String(), "--max-loss", "1",
 		"--count", fmt.Sprint(int(b.scale.rtt/interval)), b.farTarget().String())
 	records, tapErr := tap.Stop()
 	if err != nil {

@@ -58,7 +58,7 @@ func (b *bench) irttRate(core int, interval time.Duration) (r peerRate, err erro
 
 // irttRTT returns the quantiles of what its client reports, in µs.
 func (b *bench) irttRTT() (p50, p99 float64, err error) {
-	out, _, err := b.output(b.place.near, otherCore, "irtt", "client", "-i", "10ms", "-d", b.scale.rtt.String(),
+	out, _, err := b.output(b.place.near, otherCore, "irtt", "client", "-i", rttInterval.String(), "-d", b.scale.rtt.String(),
 		"-Q", "-o", "-", "--wait=500ms", b.place.far.IPv4.String())
 	if err != nil {
 		return 0, 0, err
@@ -111,7 +111,7 @@ func (b *bench) sockperfRate(core, perSecond int) (r peerRate, err error) {
 }
 
 func (b *bench) sockperfRTT() (p50, p99 float64, err error) {
-	out, _, err := b.sockperf(otherCore, "ping-pong", b.scale.rtt, 100)
+	out, _, err := b.sockperf(otherCore, "ping-pong", b.scale.rtt, int(time.Second/rttInterval))
 	if err != nil {
 		return 0, 0, err
 	}
