@@ -82,7 +82,10 @@ func (l *loop) prepare(f *flow, due int64) {
 	s := f.slot(f.next)
 	*s = slot{
 		wire: l.wire.FromUnixNano(wall), sent: mono, due: due, responder: -1,
-		win: span.num, marks: noMarks, kernel: f.path.kernel,
+		win: span.num, marks: noMarks,
+	}
+	if f.path.kernel {
+		s.flags = slotKernel
 	}
 	n := f.path.next(f).Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)
 	o.batch.SetLen(i, n)

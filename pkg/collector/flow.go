@@ -24,7 +24,7 @@ type flow struct {
 	batch   uint64
 	older   *flow // a flow that is gone from the plan and had the same session
 	stamped bool  // what it transmits is stamped: a probe without a stamp never left
-	row     int64 // in the kernel's tables; -1 if it has none
+	row     int32 // in the kernel's tables; -1 if it has none
 }
 
 // A slot collects what is heard of one probe until it is forgotten.
@@ -41,11 +41,20 @@ type slot struct {
 	state     slotState
 	dups      uint8 // replies beyond the first
 	extra     uint8 // those of them that have a reply number of their own
-	reordered bool
-	kernel    bool // it was to be measured in the kernel,
-	captured  bool // and its reply was: t1 and t4 are the kernel's
+	flags     slotFlags
 	marks     marks
 }
+
+// A ring has many slots, and a byte more in each would be eight.
+type slotFlags uint8
+
+const (
+	slotReordered slotFlags = 1 << iota
+	slotKernel              // to be measured in the kernel,
+	slotCaptured            // and its reply was: t1 and t4 are the kernel's
+)
+
+func (s *slot) is(f slotFlags) bool { return s.flags&f != 0 }
 
 type slotState uint8
 

@@ -46,7 +46,7 @@ func (l *loop) enlist(p *path) {
 				p.kernel = false
 				break
 			}
-			f.row = int64(row)
+			f.row = int32(row)
 			l.rows[row] = f
 		}
 	}
@@ -90,7 +90,7 @@ func (l *loop) captured(c *probe.Captured) {
 	}
 	s := f.slot(r.SenderSeq)
 	if s.state != slotAnswered {
-		s.t1, s.t4, s.captured = c.T1, c.T4, true
+		s.t1, s.t4, s.flags = c.T1, c.T4, s.flags|slotCaptured
 	}
 	l.meta = sock.Meta{TTL: c.TTL, TOS: c.TOS}
 	l.matched(f, s, r, &l.meta)

@@ -138,7 +138,9 @@ func (l *loop) answered(f *flow, p *slot, r *stamp.Reply, m *sock.Meta) {
 		p.marks.dscpForward = r.CoS.DSCP2
 	}
 	if ahead(f.seen, r.SenderSeq) && f.seen != 0 {
-		p.reordered = f.seen != r.SenderSeq+1
+		if f.seen != r.SenderSeq+1 {
+			p.flags |= slotReordered
+		}
 	} else {
 		f.seen = r.SenderSeq + 1
 	}

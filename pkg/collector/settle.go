@@ -59,18 +59,18 @@ func (l *loop) end(f *flow, s *slot) {
 // missing says what this host has to do with it that nothing was heard of a probe.
 // In the kernel that is exact; at a socket drops are an upper bound.
 func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
-	if s.kernel && f.stamped {
+	if s.is(slotKernel) && f.stamped {
 		fate := l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire))
 		return fate == probe.FateEventLost, fate == probe.FateNotSeen
 	}
 	dropped = f.sock.claimDrop(&l.stats)
-	return dropped, !dropped && !s.kernel && s.t1 == 0 && f.stamped
+	return dropped, !dropped && !s.is(slotKernel) && s.t1 == 0 && f.stamped
 }
 
 func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	f.stamped = s.t1 != 0 // on another route the device may not stamp
 	c.Duplicate += uint64(s.dups)
-	if s.reordered {
+	if s.is(slotReordered) {
 		c.Reordered++
 	}
 	c.take(f, s.marks)
@@ -86,7 +86,7 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	}
 	c.Received++
 	left := s.sent
-	if s.kernel || !l.offset.stepWithin(s.sent, s.got) {
+	if s.is(slotKernel) || !l.offset.stepWithin(s.sent, s.got) {
 		left = max(left, s.t1)
 	}
 	w.sendLate.Record(left - s.due)
@@ -113,7 +113,7 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 // times returns how long the reply took in all and, of it, the network's share
 // (T4-T1)-(T3-T2), or -1 if the stamps cannot be held against each other.
 func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
-	if s.kernel {
+	if s.is(slotKernel) {
 		return kernelTimes(s)
 	}
 	t1, t4, clock := s.t1, s.t4, probe.ClockSocket
@@ -142,7 +142,7 @@ func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
 // kernelTimes is times where the kernel was to measure. No wall clock is in it. A
 // reply that came by the socket counts, but its stamp is of another clock than T1.
 func kernelTimes(s *slot) (elapsed, rtt int64, clock probe.Clock) {
-	if !s.captured {
+	if !s.is(slotCaptured) {
 		return max(0, max(s.t4, s.got)-s.sent), -1, probe.ClockKernel
 	}
 	elapsed = s.t4 - s.t1
