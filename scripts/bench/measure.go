@@ -37,11 +37,7 @@ func (b *bench) sweepKernel(m *sweep, mode string) error {
 			}
 		}
 	}
-	var ports []int
-	for i := range sweepTargets {
-		ports = append(ports, kernelPort+i)
-	}
-	reflector, err := b.startKernelReflectorAt(mode, ports, fmt.Sprintf("peers: [%s/32], rate_peers: 10000000", b.place.near.IPv4))
+	reflector, err := b.startManyPorts(mode, sweepTargets)
 	if err != nil {
 		return err
 	}
@@ -64,4 +60,14 @@ func (b *bench) sweepKernel(m *sweep, mode string) error {
 	m.highest.add(ours+", "+mode, best)
 	m.perProbe.add(ours+", "+mode, bestCost)
 	return reflector.alive()
+}
+
+// startManyPorts reflects in the kernel at n ports from kernelPort on, the prober a peer
+// whose rate never caps.
+func (b *bench) startManyPorts(mode string, n int) (*process, error) {
+	var ports []int
+	for i := range n {
+		ports = append(ports, kernelPort+i)
+	}
+	return b.startKernelReflectorAt(mode, ports, fmt.Sprintf("peers: [%s/32], rate_peers: 10000000", b.place.near.IPv4))
 }

@@ -28,7 +28,24 @@ func benchSmall(b *bench) error {
 			return err
 		}
 	}
+	thousand := b.table.metric("1,000 probes/s, measured and answered in the kernel: % of a core (less is better)", "≤ 1 % more than 100 over sockets")
+	inKernel := func(interval time.Duration, to func(usage)) func() error {
+		return func() error {
+			reflector, err := b.startManyPorts("tc", 10)
+			if err != nil {
+				return err
+			}
+			defer reflector.stop()
+			r, err := b.probe(probing{targets: 10, ports: 10, interval: interval, kernel: "tc", at: b.place.far.IPv4}, b.scale.small)
+			if err == nil {
+				to(r.usage)
+			}
+			return err
+		}
+	}
 	turns := []func() error{
+		inKernel(time.Second, func(u usage) { add(ours+", tc, answered by tc", u) }),
+		inKernel(100*time.Millisecond, func(u usage) { thousand.add(ours+", tc", u.percent()) }),
 		against(ours, func() (probed, error) {
 			return b.probe(probing{targets: 10, ports: 10, interval: time.Second}, b.scale.small)
 		}),
