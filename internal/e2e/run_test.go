@@ -186,7 +186,7 @@ targets:
 		require.Equal(t, "r1", x.tags["src_rack"])
 		if x.tags["dst"] == "good" {
 			require.Equal(t, "r2", x.tags["dst_rack"])
-			require.Equal(t, "socket", x.tags["clock"])
+			require.Equal(t, "kernel", x.tags["clock"])
 			require.Positive(t, x.floats["rtt_p50_us"])
 			require.Zero(t, x.floats["loss_ratio"])
 		} else {

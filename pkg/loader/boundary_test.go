@@ -18,21 +18,25 @@ func TestRecordsHaveNoHoles(t *testing.T) {
 	spec, err := loadBpf()
 	require.NoError(t, err)
 	sizes := map[string]uintptr{
-		"llama_addr":    unsafe.Sizeof(bpfLlamaAddr{}),
-		"llama_config":  unsafe.Sizeof(bpfLlamaConfig{}),
-		"llama_gsource": unsafe.Sizeof(bpfLlamaGsource{}),
-		"llama_iface":   unsafe.Sizeof(bpfLlamaIface{}),
-		"llama_ifstat":  unsafe.Sizeof(bpfLlamaIfstat{}),
-		"llama_key":     unsafe.Sizeof(bpfLlamaKey{}),
-		"llama_lease":   unsafe.Sizeof(bpfLlamaLease{}),
-		"llama_lpm4":    unsafe.Sizeof(bpfLlamaLpm4{}),
-		"llama_lpm6":    unsafe.Sizeof(bpfLlamaLpm6{}),
-		"llama_session": unsafe.Sizeof(bpfLlamaSession{}),
-		"llama_source":  unsafe.Sizeof(bpfLlamaSource{}),
+		"llama_addr":     unsafe.Sizeof(bpfLlamaAddr{}),
+		"llama_config":   unsafe.Sizeof(bpfLlamaConfig{}),
+		"llama_gsource":  unsafe.Sizeof(bpfLlamaGsource{}),
+		"llama_iface":    unsafe.Sizeof(bpfLlamaIface{}),
+		"llama_flow":     unsafe.Sizeof(bpfLlamaFlow{}),
+		"llama_flow_key": unsafe.Sizeof(bpfLlamaFlowKey{}),
+		"llama_slot":     unsafe.Sizeof(bpfLlamaSlot{}),
+		"llama_ifstat":   unsafe.Sizeof(bpfLlamaIfstat{}),
+		"llama_key":      unsafe.Sizeof(bpfLlamaKey{}),
+		"llama_lease":    unsafe.Sizeof(bpfLlamaLease{}),
+		"llama_lpm4":     unsafe.Sizeof(bpfLlamaLpm4{}),
+		"llama_lpm6":     unsafe.Sizeof(bpfLlamaLpm6{}),
+		"llama_session":  unsafe.Sizeof(bpfLlamaSession{}),
+		"llama_source":   unsafe.Sizeof(bpfLlamaSource{}),
 	}
 	for _, v := range []any{
 		bpfLlamaAddr{}, bpfLlamaConfig{}, bpfLlamaGsource{}, bpfLlamaIface{}, bpfLlamaIfstat{}, bpfLlamaKey{},
 		bpfLlamaLease{}, bpfLlamaLpm4{}, bpfLlamaLpm6{}, bpfLlamaSession{}, bpfLlamaSource{},
+		bpfLlamaFlow{}, bpfLlamaFlowKey{}, bpfLlamaSlot{}, bpfLlamaEvent{},
 	} {
 		require.EqualValues(t, reflect.TypeOf(v).Size(), binary.Size(v), "%T", v)
 	}

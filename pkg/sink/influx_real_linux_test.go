@@ -196,7 +196,10 @@ func TestInflux1RealServerRefusals(t *testing.T) {
 		w, err := NewInflux(InfluxConfig{URL: s.url, Database: db})
 		require.NoError(t, err)
 		require.NoError(t, w.Write(context.Background(), batch(string(data))), path)
-		n := len(s.query(db, "SELECT sent FROM llama_path")) + len(s.query(db, "SELECT sent FROM llama_flow"))
+		n := 0
+		for _, measurement := range []string{"llama_path", "llama_flow", "llama_size"} {
+			n += len(s.query(db, "SELECT sent FROM "+measurement))
+		}
 		require.Equal(t, bytes.Count(data, []byte("\n")), n, path)
 		total += n
 	}
