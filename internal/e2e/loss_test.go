@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -16,70 +17,107 @@ import (
 // TestLossIsTheKernelsCount drops in the fabric and holds what ping says against the counters of nftables.
 func TestLossIsTheKernelsCount(t *testing.T) {
 	for _, c := range []struct {
-		name, mode       string
+		name             string
 		forward, reverse float64
+		six              bool
 	}{
-		{"forward", "socket", 0.01, 0},
-		{"reverse", "socket", 0, 0.01},
-		{"both", "socket", 0.01, 0.01},
-		{"both", "tc", 0.01, 0.01},
+		{"none", 0, 0, false},
+		{"forward", 0.01, 0, true},
+		{"reverse", 0, 0.01, false},
+		{"both", 0.01, 0.01, true},
+		{"half, forward", 0.5, 0, false},
+		{"half, reverse", 0, 0.5, true},
+		{"half, both", 0.5, 0.5, false},
+		{"all, forward", 1, 0, true},
+		{"all, reverse", 0, 1, false},
 	} {
-		t.Run(c.name+"-"+c.mode, func(t *testing.T) {
-			t.Parallel()
-			families(t, func(t *testing.T, six bool) { lossOf(t, six, c.mode, c.forward, c.reverse) })
+		t.Run(c.name, func(t *testing.T) {
+			eachMode(t, func(t *testing.T, mode string) {
+				t.Parallel()
+				lossOf(t, c.six, mode, c.forward, c.reverse)
+			})
 		})
 	}
 }
 
-func lossOf(t *testing.T, six bool, mode string, forwardRatio, reverseRatio float64) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
+// dropBoth drops a share of the probes and of the replies; a share of 0 has no fault.
+func dropBoth(t *testing.T, l *lab.Lab, forward, reverse float64) (faults [2]*lab.Fault) {
+	t.Helper()
 	lab.Require(t, lab.Nftables)
 	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	var faults [2]*lab.Fault
-	for i, f := range []struct {
-		ratio float64
-		rule  lab.Rule
-	}{
-		{forwardRatio, lab.Rule{From: h1, To: h2, DstPort: lab.DefaultReflectorPort}},
-		{reverseRatio, lab.Rule{From: h2, To: h1, SrcPort: lab.DefaultReflectorPort}},
+	for i, r := range []lab.Rule{
+		{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Ratio: forward},
+		{From: h2, To: h1, SrcPort: lab.DefaultReflectorPort, Ratio: reverse},
 	} {
-		if f.ratio > 0 {
-			f.rule.Ratio = f.ratio
+		if r.Ratio > 0 {
 			var err error
-			faults[i], err = l.Fabric().Drop(f.rule)
+			faults[i], err = l.Fabric().Drop(r)
 			require.NoError(t, err)
 		}
 	}
+	return faults
+}
+
+func lossOf(t *testing.T, six bool, mode string, forwardRatio, reverseRatio float64) {
+	l := lab.ForTest(t, 2)
+	h1, h2 := l.Host(1), l.Host(2)
+	reflect(t, h2)
+	faults := dropBoth(t, l, forwardRatio, reverseRatio)
 	tap, err := l.Fabric().Tap(h1)
 	require.NoError(t, err)
-	r, status := ping(t, h1, load(10, 500, 20*time.Millisecond, "--mode", mode, "--max-loss", "0.5", target(h2.Addr(six)))...)
-	require.Zero(t, status)
+	const ports, count = 16, 200
+	r, status := ping(t, h1, load(ports, count, 20*time.Millisecond, "--mode", mode, "--max-loss", "0.99", target(h2.Addr(six)))...)
+	all := forwardRatio+reverseRatio == 1 && forwardRatio != reverseRatio
+	require.Equal(t, all, status == 1)
 	records, err := tap.Stop()
 	require.NoError(t, err)
-	forward, reverse := hits(t, faults[0]), hits(t, faults[1])
+	require.EqualValues(t, ports*count, r.due())
+	requireLoss(t, &r, records, hits(t, faults[0]), hits(t, faults[1]))
+	if all {
+		require.Equal(t, r.allUnsplit(ports*count), r.counts, "nothing comes back, so nothing says where")
+		require.Nil(t, r.RTT, "no reply: no RTT, never 0")
+	}
+}
 
-	// A busy machine may miss due times: that is said, and is no loss.
-	require.EqualValues(t, 5000, r.due())
+// requireLoss holds what was lost against what the kernel says it dropped on the way there and back. A busy
+// machine may miss due times, and read a reply late: that is said, and is no loss.
+func requireLoss(t *testing.T, r *result, records []lab.Record, forward, reverse int64) {
+	t.Helper()
 	require.EqualValues(t, lab.RTTTruth(records, lab.TruthOptions{}).Requests, r.Sent)
 	require.Zero(t, r.Refused+r.Unreachable+r.LocalDrop+r.NotSent, "%+v %v", r.counts, r.Reasons)
 	require.Equal(t, forward+reverse, r.Lost, "the kernel's counters")
 	// Only losses without a reply before or behind them have no direction.
 	edges := undecided(records)
-	t.Logf("dropped %d forward, %d reverse; ping of %d: forward %d, reverse %d, unsplit %d; at a flow's ends %d",
+	t.Logf("dropped %d forward, %d reverse; of %d: forward %d, reverse %d, unsplit %d; at a flow's ends %d",
 		forward, reverse, r.Sent, r.LostForward, r.LostReverse, r.LostUnsplit, edges)
 	require.LessOrEqual(t, r.LostUnsplit, edges)
 	require.LessOrEqual(t, r.LostForward, forward)
 	require.LessOrEqual(t, r.LostReverse, reverse)
-	if reverse == 0 {
+}
+
+// TestRareLossIsTheKernelsCount: one probe in 10,000, at 8,000 a second.
+func TestRareLossIsTheKernelsCount(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		t.Parallel()
+		l := lab.ForTest(t, 2)
+		lab.Require(t, lab.Nftables)
+		h1, h2 := l.Host(1), l.Host(2)
+		runWith(t, h2, ", mode: tc", fmt.Sprintf("reflector: {peers: [%s/32]}\ntargets: {}\n", h1.IPv4))
+		forward, err := l.Fabric().Drop(lab.Rule{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Every: 10_000})
+		require.NoError(t, err)
+		reverse, err := l.Fabric().Drop(lab.Rule{From: h2, To: h1, SrcPort: lab.DefaultReflectorPort, Every: 10_000})
+		require.NoError(t, err)
+		tap, err := l.Fabric().Tap(h1)
+		require.NoError(t, err)
+		r, status := ping(t, h1, load(32, 1000, 4*time.Millisecond, "--mode", mode, "--max-loss", "0.01", target(h2.IPv4))...)
+		require.Zero(t, status)
+		records, err := tap.Stop()
+		require.NoError(t, err)
+		require.Greater(t, r.Sent, int64(20_000))
 		require.Positive(t, r.LostForward)
-		require.Zero(t, r.LostReverse)
-	}
-	if forward == 0 {
 		require.Positive(t, r.LostReverse)
-		require.Zero(t, r.LostForward)
-	}
+		requireLoss(t, &r, records, hits(t, forward), hits(t, reverse))
+	})
 }
 
 // hits reads a fault's counter in the kernel; a nil fault has none.
@@ -125,20 +163,4 @@ func undecided(records []lab.Record) (n int64) {
 		n += f.first + f.sent - 1 - f.last
 	}
 	return n
-}
-
-// TestTotalLossHasNoDirection: nothing comes back, so nothing says where.
-func TestTotalLossHasNoDirection(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	lab.Require(t, lab.Nftables)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	fault, err := l.Fabric().Drop(lab.Rule{From: h1, To: h2})
-	require.NoError(t, err)
-	r, status := ping(t, h1, load(4, 25, 10*time.Millisecond, target(h2.IPv4))...)
-	require.Equal(t, 1, status)
-	require.Equal(t, r.allUnsplit(100), r.counts)
-	require.Equal(t, r.Sent, hits(t, fault))
-	require.Nil(t, r.RTT, "no reply: no RTT, never 0")
 }

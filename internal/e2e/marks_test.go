@@ -31,7 +31,7 @@ func TestRewrittenClassIsShown(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			families(t, func(t *testing.T, six bool) {
+			eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 				l := lab.ForTest(t, 2)
 				lab.Require(t, lab.Nftables)
 				h1, h2 := l.Host(1), l.Host(2)
@@ -42,7 +42,7 @@ func TestRewrittenClassIsShown(t *testing.T) {
 				}
 				_, err := l.Fabric().Rewrite(rule, af11)
 				require.NoError(t, err)
-				r, status := ping(t, h1, load(2, 10, 10*time.Millisecond, "--dscp", "ef", target(h2.Addr(six)))...)
+				r, status := ping(t, h1, load(2, 10, 10*time.Millisecond, "--mode", mode, "--dscp", "ef", target(h2.Addr(six)))...)
 				require.Zero(t, status)
 				require.Equal(t, r.allReceived(20), r.counts)
 				require.Equal(t, ef, r.DSCP.Sent)

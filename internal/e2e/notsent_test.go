@@ -18,14 +18,14 @@ func TestOwnFirewallIsNotLoss(t *testing.T) {
 	for _, verdict := range []string{"drop", "reject"} {
 		t.Run(verdict, func(t *testing.T) {
 			t.Parallel()
-			families(t, func(t *testing.T, six bool) {
+			eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 				l := lab.ForTest(t, 2)
 				h1, h2 := l.Host(1), l.Host(2)
 				reflect(t, h2)
 				match := map[bool]string{false: "ip dscp ef", true: "ip6 dscp ef"}[six]
 				nft(t, h1, "add table inet e2e; add chain inet e2e out { type filter hook output priority 0; }; "+
 					"add rule inet e2e out "+match+" "+verdict)
-				p := startPing(t, h1, load(2, 25, 20*time.Millisecond, "--dscp", "be,ef", target(h2.Addr(six)))...)
+				p := startPing(t, h1, load(2, 25, 20*time.Millisecond, "--mode", mode, "--dscp", "be,ef", target(h2.Addr(six)))...)
 				results, status := p.wait(t)
 				require.Equal(t, 1, status)
 				require.Len(t, results, 2)
@@ -95,11 +95,11 @@ func requireOutage(t *testing.T, hit, overrun int64, most time.Duration) {
 // measured as before it.
 func TestInterfaceGoesAndComesBack(t *testing.T) {
 	t.Parallel()
-	families(t, func(t *testing.T, six bool) {
+	eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 		l := lab.ForTest(t, 2)
 		h1, h2 := l.Host(1), l.Host(2)
 		reflect(t, h2)
-		p := startPing(t, h1, load(4, 250, outageInterval, target(h2.Addr(six)))...)
+		p := startPing(t, h1, load(4, 250, outageInterval, "--mode", mode, target(h2.Addr(six)))...)
 		most := outage(t, h1.LinkDown, h1.LinkUp)
 		results, _ := p.wait(t)
 		r := results[0]
@@ -117,7 +117,7 @@ func TestInterfaceGoesAndComesBack(t *testing.T) {
 // TestAddressChanges renumbers the prober amid the run: probes go on from the new address.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
-	families(t, func(t *testing.T, six bool) {
+	eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 		l := lab.ForTest(t, 2)
 		h1, h2 := l.Host(1), l.Host(2)
 		reflect(t, h2)
@@ -125,7 +125,7 @@ func TestAddressChanges(t *testing.T) {
 		require.NoError(t, err)
 		before := h1.Addr(six)
 		after := netip.MustParseAddr(map[bool]string{false: "10.77.1.77", true: "fd77:0:0:1::77"}[six])
-		p := startPing(t, h1, load(2, 150, 20*time.Millisecond, target(h2.Addr(six)))...)
+		p := startPing(t, h1, load(2, 150, 20*time.Millisecond, "--mode", mode, target(h2.Addr(six)))...)
 		time.Sleep(700 * time.Millisecond)
 		if six {
 			require.NoError(t, h1.SetIPv6(after))
@@ -155,28 +155,30 @@ func TestAddressChanges(t *testing.T) {
 
 // TestSourceAddressGone: probes that have to leave from an address that the host no longer has.
 func TestSourceAddressGone(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	p := startPing(t, h1, load(2, 150, 20*time.Millisecond, "--source", h1.IPv4.String(), target(h2.IPv4))...)
-	time.Sleep(500 * time.Millisecond)
-	require.NoError(t, h1.SetIPv4(netip.MustParseAddr("10.77.1.77")))
-	results, status := p.wait(t)
-	r := results[0]
-	require.Zero(t, status, "what was sent came back")
-	require.EqualValues(t, 300, r.due())
-	require.Greater(t, r.NotSent, int64(20))
-	require.GreaterOrEqual(t, r.Received, r.Sent-2)
+	eachMode(t, func(t *testing.T, mode string) {
+		t.Parallel()
+		l := lab.ForTest(t, 2)
+		h1, h2 := l.Host(1), l.Host(2)
+		reflect(t, h2)
+		p := startPing(t, h1, load(2, 150, 20*time.Millisecond, "--source", h1.IPv4.String(), "--mode", mode, target(h2.IPv4))...)
+		time.Sleep(500 * time.Millisecond)
+		require.NoError(t, h1.SetIPv4(netip.MustParseAddr("10.77.1.77")))
+		results, status := p.wait(t)
+		r := results[0]
+		require.Zero(t, status, "what was sent came back")
+		require.EqualValues(t, 300, r.due())
+		require.Greater(t, r.NotSent, int64(20))
+		require.GreaterOrEqual(t, r.Received, r.Sent-2)
+	})
 }
 
 // TestNoNeighbourIsNeverLoss: an address of the host's own prefix that nobody has. The probes never left.
 func TestNoNeighbourIsNeverLoss(t *testing.T) {
 	t.Parallel()
-	families(t, func(t *testing.T, six bool) {
+	eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 		l := lab.ForTest(t, 2)
 		nobody := netip.MustParseAddr(map[bool]string{false: "10.77.1.99", true: "fd77:0:0:1::99"}[six])
-		r, status := ping(t, l.Host(1), load(1, 20, 300*time.Millisecond, target(nobody))...)
+		r, status := ping(t, l.Host(1), load(1, 20, 300*time.Millisecond, "--mode", mode, target(nobody))...)
 		t.Logf("%+v %v", r.counts, r.Reasons)
 		require.Equal(t, 1, status)
 		require.Zero(t, r.Received)
@@ -188,55 +190,59 @@ func TestNoNeighbourIsNeverLoss(t *testing.T) {
 // TestCarrierGoesAndComesBack cuts the prober's cable. Once the kernel has noticed, probes are refused or not
 // transmitted; until then the device drops them, which the line says too: host_drops make it no evidence.
 func TestCarrierGoesAndComesBack(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	p := startPing(t, h1, load(4, 250, outageInterval, target(h2.IPv4))...)
-	most := outage(t, func() error { return l.Fabric().LinkDown(h1) }, func() error { return l.Fabric().LinkUp(h1) })
-	results, status := p.wait(t)
-	r := results[0]
-	t.Logf("exit %d: %+v %v, host drops %d", status, r.counts, r.Reasons, r.HostDrops)
-	require.EqualValues(t, 1000, r.due())
-	requireOutage(t, r.NotSent+r.Lost, r.Overrun, most)
-	require.Equal(t, r.Sent, r.Received+r.Lost)
-	require.LessOrEqual(t, r.Lost, r.HostDrops)
-	require.LessOrEqual(t, r.LostReverse, int64(1), "a reply that is on its way when the carrier goes")
-	for _, f := range r.Flows {
-		require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		t.Parallel()
+		l := lab.ForTest(t, 2)
+		h1, h2 := l.Host(1), l.Host(2)
+		reflect(t, h2)
+		p := startPing(t, h1, load(4, 250, outageInterval, "--mode", mode, target(h2.IPv4))...)
+		most := outage(t, func() error { return l.Fabric().LinkDown(h1) }, func() error { return l.Fabric().LinkUp(h1) })
+		results, status := p.wait(t)
+		r := results[0]
+		t.Logf("exit %d: %+v %v, host drops %d", status, r.counts, r.Reasons, r.HostDrops)
+		require.EqualValues(t, 1000, r.due())
+		requireOutage(t, r.NotSent+r.Lost, r.Overrun, most)
+		require.Equal(t, r.Sent, r.Received+r.Lost)
+		require.LessOrEqual(t, r.Lost, r.HostDrops)
+		require.LessOrEqual(t, r.LostReverse, int64(1), "a reply that is on its way when the carrier goes")
+		for _, f := range r.Flows {
+			require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
+		}
+	})
 }
 
 // TestFarCarrierGoesAndComesBack cuts the target's cable: what is due meanwhile is lost on the way there, or
 // the fabric says that it is unreachable.
 func TestFarCarrierGoesAndComesBack(t *testing.T) {
-	t.Parallel()
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	p := startPing(t, h1, load(4, 250, outageInterval, target(h2.IPv4))...)
-	most := outage(t, func() error { return l.Fabric().LinkDown(h2) }, func() error { return l.Fabric().LinkUp(h2) })
-	results, status := p.wait(t)
-	r := results[0]
-	require.Equal(t, 1, status)
-	require.EqualValues(t, 1000, r.due())
-	requireOutage(t, r.LostForward+r.LostUnsplit+r.Unreachable, r.Overrun, most)
-	require.Zero(t, r.LostReverse)
-	require.LessOrEqual(t, r.Refused, int64(4), "what the reflector had received and could not answer")
-	for _, f := range r.Flows {
-		require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		t.Parallel()
+		l := lab.ForTest(t, 2)
+		h1, h2 := l.Host(1), l.Host(2)
+		reflect(t, h2)
+		p := startPing(t, h1, load(4, 250, outageInterval, "--mode", mode, target(h2.IPv4))...)
+		most := outage(t, func() error { return l.Fabric().LinkDown(h2) }, func() error { return l.Fabric().LinkUp(h2) })
+		results, status := p.wait(t)
+		r := results[0]
+		require.Equal(t, 1, status)
+		require.EqualValues(t, 1000, r.due())
+		requireOutage(t, r.LostForward+r.LostUnsplit+r.Unreachable, r.Overrun, most)
+		require.Zero(t, r.LostReverse)
+		require.LessOrEqual(t, r.Refused, int64(4), "what the reflector had received and could not answer")
+		for _, f := range r.Flows {
+			require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
+		}
+	})
 }
 
 // TestFullQueueIsNotLoss: the prober's own qdisc drops what exceeds its rate. The kernel says so for each probe.
 func TestFullQueueIsNotLoss(t *testing.T) {
 	t.Parallel()
-	families(t, func(t *testing.T, six bool) {
+	eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 		l := lab.ForTest(t, 2)
 		h1, h2 := l.Host(1), l.Host(2)
 		reflect(t, h2)
 		tool(t, h1, "tc", strings.Fields("qdisc add dev eth0 root tbf rate 32kbit burst 1600 limit 3000")...)
-		r, _ := ping(t, h1, load(8, 60, 20*time.Millisecond, target(h2.Addr(six)))...)
+		r, _ := ping(t, h1, load(8, 60, 20*time.Millisecond, "--mode", mode, target(h2.Addr(six)))...)
 		t.Logf("%+v %v", r.counts, r.Reasons)
 		require.EqualValues(t, 480, r.due())
 		require.Positive(t, r.NotSent)

@@ -56,18 +56,3 @@ func TestPingBesideAnAgent(t *testing.T) {
 	sum := sums["kernel"]
 	requireAllBack(t, &sum)
 }
-
-// TestPingTotalLossInTheKernel has no direction.
-func TestPingTotalLossInTheKernel(t *testing.T) {
-	lab.Require(t, lab.Nftables)
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	f, err := l.Fabric().Drop(lab.Rule{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Ratio: 1})
-	require.NoError(t, err)
-	r, status := ping(t, h1, load(4, 25, 10*time.Millisecond, "--mode", "tc", target(h2.IPv4))...)
-	require.Equal(t, 1, status)
-	require.Equal(t, hits(t, f), r.Sent)
-	require.Equal(t, counts{Sent: r.Sent, Lost: r.Sent, LostUnsplit: r.Sent}, r.counts)
-	require.Nil(t, r.RTT)
-}

@@ -156,6 +156,23 @@ func load(ports, count int, interval time.Duration, more ...string) []string {
 	return append([]string{"--ports", strconv.Itoa(ports), "--count", strconv.Itoa(count), "--interval", interval.String()}, more...)
 }
 
+// eachMode runs a test with the prober's stamps at its sockets and in the kernel: what it counts must not depend on that.
+func eachMode(t *testing.T, test func(t *testing.T, mode string)) {
+	for _, mode := range []string{"socket", "tc"} {
+		t.Run(mode, func(t *testing.T) { test(t, mode) })
+	}
+}
+
+// eachModeAndFamily is eachMode in both families, side by side.
+func eachModeAndFamily(t *testing.T, test func(t *testing.T, mode string, six bool)) {
+	eachMode(t, func(t *testing.T, mode string) {
+		families(t, func(t *testing.T, six bool) {
+			t.Parallel()
+			test(t, mode, six)
+		})
+	})
+}
+
 func families(t *testing.T, test func(t *testing.T, six bool)) {
 	for _, six := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ipv%d", map[bool]int{false: 4, true: 6}[six]), func(t *testing.T) { test(t, six) })

@@ -14,9 +14,9 @@ import (
 // TestNoReflectorIsUnreachable: the far host answers with port unreachable. The path works, so nothing is lost.
 func TestNoReflectorIsUnreachable(t *testing.T) {
 	t.Parallel()
-	families(t, func(t *testing.T, six bool) {
+	eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 		l := lab.ForTest(t, 2)
-		r, status := ping(t, l.Host(1), load(2, 10, 50*time.Millisecond, target(l.Host(2).Addr(six)))...)
+		r, status := ping(t, l.Host(1), load(2, 10, 50*time.Millisecond, "--mode", mode, target(l.Host(2).Addr(six)))...)
 		require.Equal(t, 1, status)
 		require.Equal(t, counts{Sent: 20 - r.Overrun, Unreachable: 20 - r.Overrun}, r.counts)
 		require.Nil(t, r.RTT)
@@ -37,14 +37,14 @@ func TestRefusalsOnTheWayAreUnreachable(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			families(t, func(t *testing.T, six bool) {
+			eachModeAndFamily(t, func(t *testing.T, mode string, six bool) {
 				l := lab.ForTest(t, 2)
 				lab.Require(t, lab.Nftables)
 				h1, h2 := l.Host(1), l.Host(2)
 				reflect(t, h2)
 				fault, err := l.Fabric().Reject(lab.Rule{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Every: 3}, c.why)
 				require.NoError(t, err)
-				r, status := ping(t, h1, load(1, 30, 30*time.Millisecond, target(h2.Addr(six)))...)
+				r, status := ping(t, h1, load(1, 30, 30*time.Millisecond, "--mode", mode, target(h2.Addr(six)))...)
 				require.Equal(t, 1, status, "a probe without a reply")
 				refused := hits(t, fault)
 				require.Equal(t, r.Sent/3, refused)
