@@ -44,8 +44,9 @@ type ProbeOptions struct {
 type Template struct {
 	b      []byte
 	mode   Mode
-	dm     int // octet of S_TxC, 0: none
-	hmac   int // octet of the HMAC TLV, 0: none
+	dm     int    // octet of S_TxC, 0: none
+	hmac   int    // octet of the HMAC TLV, 0: none
+	sum    uint32 // ones' complement, of b
 	auth   *Authenticator
 	layout *layout
 }
@@ -95,6 +96,7 @@ func NewTemplate(o ProbeOptions) (*Template, error) {
 		n += HMACLen
 	}
 	t.b = append([]byte(nil), b[:n]...)
+	t.sum = onesSum(t.b)
 	return t, nil
 }
 
@@ -117,6 +119,38 @@ func (t *Template) Len() int { return len(t.b) }
 // SetErrorEstimate changes the clock's error in the probes to come.
 func (t *Template) SetErrorEstimate(e ErrorEstimate) {
 	be.PutUint16(t.b[t.layout.estimate:], uint16(e.orUnknown()))
+	t.sum = onesSum(t.b)
+}
+
+// Sum is the ones' complement sum (RFC 1071), folded to 16 bits, of the probe that Put
+// writes with the same values: for whoever makes the checksum around it. The probe must
+// carry no HMAC, which only whoever reads it all could sum.
+func (t *Template) Sum(seq uint32, t1 Timestamp, tx uint32) uint32 {
+	// The template has zeroes there, and all of them lie at even octets.
+	s := uint64(t.sum) + uint64(seq) + uint64(t1)>>32 + uint64(t1)&0xffffffff
+	if t.dm > 0 {
+		s += uint64(tx)
+	}
+	return fold(s)
+}
+
+func onesSum(b []byte) uint32 {
+	var s uint64
+	for ; len(b) >= 2; b = b[2:] {
+		s += uint64(be.Uint16(b))
+	}
+	if len(b) > 0 {
+		s += uint64(b[0]) << 8
+	}
+	return fold(s)
+}
+
+// fold brings a sum of 32-bit words to 16 bits.
+func fold(s uint64) uint32 {
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return uint32(s>>16 + s&0xffff)
 }
 
 // Put writes a probe into b, which must hold Len octets, and returns Len.

@@ -92,6 +92,20 @@ func TestTemplateUpdateEqualsPut(t *testing.T) {
 	})
 }
 
+func TestTemplateSumIsThatOfTheProbe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		noTLV := rapid.Bool().Draw(t, "no TLVs")
+		tm, err := NewTemplate(ProbeOptions{NoTLV: noTLV, SSID: rapid.Uint16().Draw(t, "ssid"), DSCP1: 46,
+			Size: rapid.IntRange(300, 1500).Draw(t, "size"), PaddingSeed: rapid.Uint64().Draw(t, "seed")})
+		require.NoError(t, err)
+		tm.SetErrorEstimate(ErrorEstimate(rapid.Uint16Range(1, 0xffff).Draw(t, "estimate")))
+		b := make([]byte, tm.Len())
+		seq, t1, tx := rapid.Uint32().Draw(t, "seq"), Timestamp(rapid.Uint64().Draw(t, "t1")), rapid.Uint32().Draw(t, "tx")
+		tm.Put(b, seq, t1, tx)
+		require.Equal(t, onesSum(b), tm.Sum(seq, t1, tx))
+	})
+}
+
 func TestTemplateErrorEstimate(t *testing.T) {
 	tm := newTemplate(t, ProbeOptions{})
 	b := make([]byte, tm.Len())
