@@ -292,7 +292,7 @@ func (a *agent) reloadCollector(old, cfg *config.Config) error {
 		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
 		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines &&
 		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU &&
-		o.OneWay == n.OneWay && old.ClockError == cfg.ClockError
+		o.OneWay == n.OneWay && o.Emit == n.Emit && old.ClockError == cfg.ClockError
 	if same {
 		a.collector.Update(planOf(cfg))
 		return nil

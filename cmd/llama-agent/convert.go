@@ -39,7 +39,8 @@ func collectorOptions(c *config.Config) collector.Options {
 		Host: c.Host.Name, Plan: planOf(c), Timing: c.Probing.Timing, Family: families[c.Probing.Family],
 		Format: formats[c.Probing.Timestamps], Sources: c.Probing.Source, AllFlow: c.Probing.AllFlowLines,
 		SlowFlow: c.Probing.FlowSlow, MaxFlows: c.Probing.MaxFlowLines,
-		OneWay: c.Probing.OneWay, ClockError: c.ClockError,
+		EmitPacket: c.Probing.Emit == config.EmitPacket,
+		OneWay:     c.Probing.OneWay, ClockError: c.ClockError,
 		MaxRate: c.Probing.MaxRate, MaxRatePerTarget: c.Probing.MaxRatePerTarget, MaxCPU: c.Probing.MaxCPU,
 		Allow: func(a netip.Addr) bool {
 			return c.Probing.Allow.Contains(a) || c.Probing.Allow.Connected && contains(connectedPrefixes(), a)

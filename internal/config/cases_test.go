@@ -58,6 +58,7 @@ func TestMistakes(t *testing.T) {
 		"rotate inf":      {"probing: {rotate: .inf}", `1:19: probing.rotate: ".inf" is not a number from 0 to 1`},
 		"rotate octal":    {"probing: {rotate: 00.5}", `1:19: probing.rotate: "00.5" is not a number from 0 to 1`},
 		"rotate nowhere":  {"probing: {rotate: 0.5, source_ports: 20000-20031}", "1:19: probing.rotate: no port to rotate to: source_ports 20000-20031 has 32, and all are in use"},
+		"emit":            {"probing: {emit: frames}", `1:17: probing.emit: "frames" is none of socket, packet`},
 		"size below":      {"probing: {sizes: [63]}", "1:19: probing.sizes[0]: 63 is not from 64 to 65535"},
 		"size twice":      {"probing: {sizes: [64, 64]}", "1:23: probing.sizes[1]: given twice, first in line 1: remove one"},
 		"size as text":    {"probing: {sizes: [mtu]}", `1:19: probing.sizes[0]: "mtu" is not a whole number from 64 to 65535`},

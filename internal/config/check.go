@@ -38,6 +38,7 @@ func (c *Config) check(e env, report finding) {
 	c.checkSizes(report)
 	c.checkRates(report)
 	c.checkSource(report)
+	c.checkEmit(report)
 	c.checkTargets(e, report)
 }
 
@@ -193,6 +194,18 @@ func (c *Config) checkSource(report finding) {
 		if !c.Probing.Family.takes(a) {
 			report.error(at("probing.source", "probing.family"), "%s is not of family %s", a, c.Probing.Family)
 		}
+	}
+}
+
+// checkEmit: frames are sent only where the kernel says what became of them.
+func (c *Config) checkEmit(report finding) {
+	where := at("probing.emit", "datapath.mode", "reflector.listen")
+	switch {
+	case c.Probing.Emit != EmitPacket:
+	case c.Datapath.Mode == "socket":
+		report.warn(where, "packet has no effect with datapath.mode: socket: probes leave as frames only where the kernel measures")
+	case len(c.Reflector.Listen) == 0:
+		report.warn(where, "packet has no effect without a reflector (reflector.listen: []): nothing is measured in the kernel then")
 	}
 }
 

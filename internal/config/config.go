@@ -74,6 +74,15 @@ const (
 	TimestampsPTP Timestamps = "ptp" // IEEE 1588, truncated; TAI where the kernel knows its offset
 )
 
+// Emit says how probes leave.
+type Emit string
+
+// The values of Emit.
+const (
+	EmitSocket Emit = "socket" // from UDP sockets
+	EmitPacket Emit = "packet" // as frames from AF_PACKET sockets, where the kernel measures
+)
+
 // Probing says what is sent.
 type Probing struct {
 	Classes          []probe.Class // the one with index i has SSID i+1
@@ -89,6 +98,7 @@ type Probing struct {
 	Source           []netip.Addr // at most one a family; empty: by the route
 	Family           Family
 	Timestamps       Timestamps // format of T1
+	Emit             Emit
 	Paths            []PathRule
 	OneWay           bool    // report one-way delays
 	AllFlowLines     bool    // llama_flow for all flows; false: for those with loss and for slow ones
@@ -157,6 +167,7 @@ func base() *Config {
 			Allow:            defaultAllow(),
 			Family:           FamilyAny,
 			Timestamps:       TimestampsNTP,
+			Emit:             EmitSocket,
 			FlowSlow:         2,
 			MaxFlowLines:     1_000,
 		},

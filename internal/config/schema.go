@@ -90,6 +90,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		allowed("allow", &c.Allow),
 		field{key: "source", read: func(v value) { c.Source = readSource(v) }},
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
+		scalar("emit", &c.Emit, oneOfWords(EmitSocket, EmitPacket)),
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),
 		field{key: "paths", read: d.readPaths, each: "[]", sub: pathFields(new(PathRule))},
 		scalar("one_way", &c.OneWay, boolean),

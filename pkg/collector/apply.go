@@ -72,6 +72,7 @@ func (l *loop) apply(p *resolvedPlan) {
 		made.order = i
 		l.paths[w.key] = made
 	}
+	l.sweepPacketSockets()
 	if changed { // or else every flow keeps its phase
 		l.reschedule()
 	}
@@ -83,6 +84,7 @@ func (l *loop) refresh(p *path, e *endpoint) {
 	moved := p.route.ifIndex != e.route.ifIndex
 	p.target, p.route = e.target, e.route
 	l.enlist(p)
+	l.frameProbes(p)
 	for i := range p.flows {
 		f := &p.flows[i]
 		if moved {

@@ -58,11 +58,19 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 	if o.Kernel != nil {
 		covers = o.Kernel.Covers
 	}
-	return &Collector{
+	made := &Collector{
 		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), now: time.Now,
 		reporter: &reporter{emit: o.Emit, all: o.AllFlow, slow: o.SlowFlow, most: o.MaxFlows, stats: &l.stats, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
 		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, kept: nil},
-	}, nil
+	}
+	switch {
+	case o.EmitPacket && o.Kernel != nil:
+		made.resolver.hops = newNextHops(covers, o.Sources, made.Rediscover, o.Log)
+	case o.EmitPacket:
+		l.packets.asked = false
+		o.Log.Warn("probes leave from their UDP sockets, not as frames", "why", "nothing is measured in the kernel")
+	}
+	return made, nil
 }
 
 // Run probes until ctx ends or, with Options.Count, until all is sent and ended.
@@ -76,10 +84,14 @@ func (c *Collector) Run(ctx context.Context) error {
 	// Addresses first, so that no slow name delays them.
 	c.resolve(ctx, false)
 	resolving.Go(func() { c.keepResolved(ctx) })
+	if c.resolver.hops != nil {
+		resolving.Go(func() { c.resolver.hops.run(ctx) })
+	}
 	c.loop.run(ctx)
 	stopResolving()
 	resolving.Wait()
 	reporting.Wait()
+	c.resolver.hops.close()
 	return c.loop.close()
 }
 

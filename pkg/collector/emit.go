@@ -13,10 +13,10 @@ const batchSize = 64
 // An outbox collects probes that are due now and leave from the same socket.
 type outbox struct {
 	batch *sock.Batch
-	sock  *socket
+	fd    int // of the socket
 	flows [batchSize]*flow
 	n     int
-	count uint64 // batches sent; marks the flows in the one at hand
+	count uint64 // of the batch at hand, the only one of that number; marks the flows in it
 }
 
 // sendDue sends what is due, at most a few batches, so that replies get their turn.
@@ -46,7 +46,7 @@ func (l *loop) sendDue(now int64) {
 			l.prepare(f, due)
 		}
 	}
-	l.flush()
+	l.flushAll()
 }
 
 // spendCount takes up to n probes off what the flow has still to send.
@@ -70,11 +70,12 @@ func (l *loop) prepare(f *flow, due int64) {
 		l.notSent(f, reasonInFlight, 1)
 		return
 	}
-	o := &l.out
-	if o.n == batchSize || o.sock != f.sock || f.batch == o.count {
-		l.flush()
+	o, why, ok := l.outboxOf(f)
+	if !ok {
+		l.notSent(f, why, 1)
+		return
 	}
-	o.sock, f.batch = f.sock, o.count
+	f.batch = o.count
 	i := o.n
 	wall, mono := l.clock.Read()
 	span := l.spans.open()
@@ -87,20 +88,41 @@ func (l *loop) prepare(f *flow, due int64) {
 	if f.path.kernel {
 		s.flags = slotKernel
 	}
-	n := f.path.next(f).Put(o.batch.Buffer(i), f.next, s.wire, f.next+1)
-	o.batch.SetLen(i, n)
-	o.batch.SetAddr(i, &f.dest)
-	o.batch.SetControl(i, f.sock.key.v6, &f.path.mark)
+	t, b := f.path.next(f), o.batch.Buffer(i)
+	if o == &l.out {
+		o.batch.SetLen(i, t.Put(b, f.next, s.wire, f.next+1))
+		o.batch.SetAddr(i, &f.dest)
+		o.batch.SetControl(i, f.sock.key.v6, &f.path.mark)
+	} else {
+		h := &f.path.framing.header
+		n := t.Put(b[h.Len():], f.next, s.wire, f.next+1)
+		h.Put(b, f.sock.port, n, t.Sum(f.next, s.wire, f.next+1))
+		o.batch.SetLen(i, h.Len()+n)
+	}
 	o.flows[i] = f
 	o.n++
 }
 
-// flush sends the batch. A sequence number is used up only by a send that succeeded.
-func (l *loop) flush() {
-	o := &l.out
+func (l *loop) flushAll() {
+	l.flush(&l.out)
+	for _, s := range l.packets.sockets {
+		l.flush(&s.out)
+	}
+}
+
+func (l *loop) nextBatch() uint64 {
+	l.batches++
+	return l.batches
+}
+
+// flush sends a batch. A sequence number is used up only by a send that succeeded.
+func (l *loop) flush(o *outbox) {
+	if o.n == 0 {
+		return
+	}
 	retried := -1
 	for from := 0; from < o.n; {
-		n, errno := o.batch.Send(o.sock.fd, from, o.n)
+		n, errno := o.batch.Send(o.fd, from, o.n)
 		for _, f := range o.flows[from : from+n] {
 			f.next++
 			l.waiting++
@@ -120,7 +142,7 @@ func (l *loop) flush() {
 		from++
 	}
 	o.n = 0
-	o.count++
+	o.count = l.nextBatch()
 }
 
 func (l *loop) sendFailed(f *flow, errno unix.Errno) {

@@ -57,7 +57,13 @@ type loop struct {
 
 	slow    *governor
 	caps    [2]int // probes a second of all flows, and of a target; 0: no limit
-	out     outbox
+	out     outbox // of the UDP sockets
+	packets struct {
+		asked   bool                  // Options.EmitPacket
+		sockets map[int]*packetSocket // by interface index
+		told    map[string]bool
+	}
+	batches uint64 // numbers them
 	in      *sock.Batch
 	fits    int // octets of payload, in out and in
 	errs    *sock.Batch
@@ -99,7 +105,8 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 	l.slow = newGovernor(o.MaxCPU, o.Timing.Interval, o.Log)
 	l.oneWay = o.OneWay
 	l.caps = [2]int{o.MaxRate, o.MaxRatePerTarget}
-	l.out.count = 1
+	l.out.fd, l.out.count = -1, l.nextBatch()
+	l.packets.asked, l.packets.sockets, l.packets.told = o.EmitPacket, map[int]*packetSocket{}, map[string]bool{}
 	l.schedule.interval = int64(o.Timing.Interval)
 	l.spans.length = o.Timing.Window
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -241,6 +248,9 @@ func (l *loop) close() error {
 	}
 	for _, s := range l.sockets {
 		l.closeSocket(s)
+	}
+	for _, s := range l.packets.sockets {
+		l.closePacketSocket(s)
 	}
 	return errors.Join(unix.Close(l.epoll), l.clock.Close())
 }

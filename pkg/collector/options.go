@@ -35,9 +35,12 @@ type Options struct {
 	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
 	Kernel  Kernel                // measures where it can; nil: the sockets do it all
-	Self    bool                  // probe targets that are this host (ping, loopback)
-	Count   int                   // probes of each flow, then the collector ends; 0: until stopped
-	AllFlow bool                  // hand over every flow's detail, not only that of flows with loss and of slow ones
+	// EmitPacket has probes leave as whole frames from packet sockets where the kernel
+	// measures; else, and by default, they leave from UDP sockets.
+	EmitPacket bool
+	Self       bool // probe targets that are this host (ping, loopback)
+	Count      int  // probes of each flow, then the collector ends; 0: until stopped
+	AllFlow    bool // hand over every flow's detail, not only that of flows with loss and of slow ones
 	// SlowFlow is how many times the 90 % quantile of the path's other flows the
 	// median RTT of a slow flow exceeds; 0: no flow is slow.
 	SlowFlow float64

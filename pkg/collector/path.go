@@ -32,6 +32,7 @@ type path struct {
 	transits []transit // by flow and slot; nil: no one-way delays
 	auth     *stamp.Authenticator
 	mark     sock.Outgoing
+	framing  *framing // nil: probes leave from their UDP sockets
 	flows    []flow
 	windows  []*pathWindow
 	kernel   bool    // probes from now on are measured in the kernel
@@ -49,8 +50,10 @@ func (p *path) family() int {
 
 // route is how this host reaches an address: for tags, and to know whose drops count.
 type route struct {
-	source  netip.Addr // invalid if unknown
-	ifIndex int        // 0 if unknown
-	stamps  bool       // its driver says that it stamps what it transmits
-	kernel  bool       // probes are stamped and replies taken there (Kernel.Covers)
+	source   netip.Addr // invalid if unknown
+	ifIndex  int        // 0 if unknown
+	stamps   bool       // its driver says that it stamps what it transmits
+	kernel   bool       // probes are stamped and replies taken there (Kernel.Covers)
+	next     *nextHop   // for frames; nil: none are to be sent
+	noFrames string     // why, although they were asked for
 }

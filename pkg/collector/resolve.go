@@ -45,6 +45,7 @@ type resolver struct {
 	host   string
 	allow  func(netip.Addr) bool
 	covers func(ifIndex int) bool  // nil: none
+	hops   *nextHops               // nil: no frames are sent
 	kept   map[string][]netip.Addr // by name looked up
 }
 
@@ -78,6 +79,10 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 	kept := make(map[string][]netip.Addr, len(targets))
 	var out []endpoint
 	stamps := map[int]bool{} // by interface index
+	framed := map[netip.Addr]bool{}
+	if r.hops != nil {
+		r.hops.refresh() // what the kernel covers may have changed
+	}
 	for i := range targets {
 		t, s := &targets[i], &states[i]
 		kept[t.Address] = s.Addresses
@@ -94,11 +99,31 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 			}
 			way.stamps = stamps[way.ifIndex]
 			way.kernel = r.covers != nil && r.covers(way.ifIndex)
+			if r.hops != nil {
+				way.next, way.noFrames = r.nextHop(t, a)
+				framed[a] = way.next != nil
+			}
 			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: way})
 		}
 	}
 	r.kept = kept
+	if r.hops != nil {
+		r.hops.retain(framed)
+	}
 	return out, states
+}
+
+// nextHop is where frames to a target go; nil, and why, if none are to be sent.
+func (r *resolver) nextHop(t *probe.Target, a netip.Addr) (*nextHop, string) {
+	switch {
+	case t.Key != nil:
+		return nil, "they are authenticated"
+	case a.IsLoopback():
+		return nil, "it is reached over loopback"
+	case a.IsLinkLocalUnicast():
+		return nil, "its address is link-local"
+	}
+	return r.hops.of(a), ""
 }
 
 func (r *resolver) ask(ctx context.Context, t *probe.Target) ([]netip.Addr, error) {

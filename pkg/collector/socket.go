@@ -124,9 +124,13 @@ func (l *loop) closeSocket(s *socket) {
 }
 
 func (s *socket) close() {
-	if s.fd >= 0 {
-		_ = unix.Close(s.fd)
-		s.fd = -1
+	closeFD(s.fd)
+	s.fd = -1
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
 	}
 }
 

@@ -144,4 +144,7 @@ func (l *loop) fit(size int) {
 	l.fits = max(256, size)
 	l.out.batch = sock.NewBatch(batchSize, l.fits)
 	l.in = sock.NewBatch(batchSize, max(2048, size))
+	for _, s := range l.packets.sockets {
+		s.out.batch = l.newFrames()
+	}
 }
