@@ -4,8 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
