@@ -127,7 +127,7 @@ var capabilityCost = []struct {
 	{hostinfo.CapPerfmon, "CAP_PERFMON", "the kernel refuses programs that read packets: native, tc and generic are out, sockets remain"},
 	{hostinfo.CapNetAdmin, "CAP_NET_ADMIN", "programs cannot be attached: native, tc and generic are out, sockets remain, with net.core.rmem_max as their limit"},
 	{hostinfo.CapSysAdmin, "CAP_SYS_ADMIN", "no step needs it beside CAP_BPF and CAP_PERFMON; the owner of another program is not named without it"},
-	{hostinfo.CapNetRaw, "CAP_NET_RAW", "no step needs it; where net.core.tstamp_allow_data is 0 there are no transmit stamps"},
+	{hostinfo.CapNetRaw, "CAP_NET_RAW", "no step needs it, but probing.emit: packet does; where net.core.tstamp_allow_data is 0 there are no transmit stamps"},
 	{hostinfo.CapNetBindService, "CAP_NET_BIND_SERVICE", "UDP ports below net.ipv4.ip_unprivileged_port_start, such as 862, cannot be bound, and every step needs the socket beside it"},
 }
 

@@ -36,6 +36,7 @@ type probing struct {
 	window   time.Duration // 0: the default
 	at       netip.Addr    // of all targets, where the kernel answers
 	kernel   string        // the step that measures: tc, native; empty: the sockets
+	frames   bool          // probes leave as frames
 }
 
 // config is the agent's configuration; its lines go to the file at path.
@@ -49,6 +50,9 @@ func (p probing) config(path, pin string) string {
 	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {%s}\nreflector: {listen: [%s]}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n",
 		datapath, listen, path)
 	fmt.Fprintf(&s, "probing: {ports: %d, interval: %s, max_rate: 10000000, max_rate_per_target: 10000000, max_cpu: 0", p.ports, p.interval)
+	if p.frames {
+		s.WriteString(", emit: packet")
+	}
 	if p.window > 0 {
 		fmt.Fprintf(&s, ", window: %s", p.window)
 	}
@@ -86,6 +90,7 @@ type counters struct{ out, nearDrops, farDrops uint64 }
 
 // probe runs the collector on the measured core.
 func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
+	b.frames = p.frames
 	lines := filepath.Join(b.bin.dir, "lines")
 	_ = os.Remove(lines) // of the run before
 	file, err := b.write("collector.yaml", p.config(lines, filepath.Join(b.bpffs, "near")))
@@ -159,6 +164,11 @@ func (b *bench) kernel() (c counters, err error) {
 		}
 		if h == b.place.near {
 			c.out, c.nearDrops = k["OutDatagrams"], k["RcvbufErrors"]
+			if b.frames { // which no socket of UDP has sent
+				if c.out, err = transmitted(h); err != nil {
+					return c, err
+				}
+			}
 		} else {
 			c.farDrops = k["RcvbufErrors"]
 		}

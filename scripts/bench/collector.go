@@ -54,7 +54,7 @@ func (b *bench) sweepOurs(m *sweep) error {
 	defer reflector.stop()
 	var best, bestCost float64
 	for _, rate := range b.scale.rates {
-		r, err := b.sweepRate(reflector, rate, "")
+		r, err := b.sweepRate(reflector, rate, "", false)
 		if err != nil {
 			return fmt.Errorf("probe at %d/s: %w", rate, err)
 		}
@@ -75,12 +75,12 @@ func (b *bench) sweepOurs(m *sweep) error {
 
 // sweepRate probes at one rate, over sockets or by a step of the kernel. If another program took the cores meanwhile and
 // probes went missing, that says nothing: it is tried again, twice.
-func (b *bench) sweepRate(reflector *process, rate int, kernel string) (r probed, err error) {
+func (b *bench) sweepRate(reflector *process, rate int, kernel string, frames bool) (r probed, err error) {
 	const flows = sweepTargets * sweepPorts
 	p := probing{
 		targets: sweepTargets, ports: sweepPorts,
 		interval: time.Duration(flows / float64(rate) * float64(time.Second)),
-		kernel:   kernel, at: b.place.far.IPv4,
+		kernel:   kernel, frames: frames, at: b.place.far.IPv4,
 	}
 	for try := 1; ; try++ {
 		before := reflector.waited()

@@ -47,13 +47,14 @@ var sections = []struct {
 
 // A bench is what all sections share.
 type bench struct {
-	ctx   context.Context
-	scale scale
-	bin   programs
-	place *place
-	bpffs string // folder for the agents' pins
-	table table
-	waits []float64 // % of the time, of each thing measured
+	frames bool // what is measured sends frames, which no UDP counter has
+	ctx    context.Context
+	scale  scale
+	bin    programs
+	place  *place
+	bpffs  string // folder for the agents' pins
+	table  table
+	waits  []float64 // % of the time, of each thing measured
 }
 
 func run(ctx context.Context, only []string) (err error) {

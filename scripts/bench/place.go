@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/llama-agent/llama-agent/internal/lab"
 )
 
@@ -88,6 +90,21 @@ func udpCounters(h *lab.Host) (map[string]uint64, error) {
 		return out, nil
 	}
 	return nil, errors.New("read UDP counters: none there")
+}
+
+// transmitted is how many packets have left by the host's interface.
+func transmitted(h *lab.Host) (n uint64, err error) {
+	err = h.Do(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err == nil {
+			n = link.Attrs().Statistics.TxPackets
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read packets sent: %w", err)
+	}
+	return n, nil
 }
 
 // waitBound returns when some socket of the host has the UDP port.
