@@ -17,14 +17,18 @@ const filterEgress = filterPrefix + "egress"
 
 // egress is the program that stamps probes where they leave an interface. It is
 // for this process alone, since probes are: nothing of it is pinned.
-type egress interface{ detach() error }
+type egress interface {
+	detach() error
+	// lost is nil as long as it is where it was put.
+	lost() error
+}
 
 // attachEgress puts the program behind all others on the egress of an interface: by
 // tcx, and on kernels without it (before 6.6) as a filter of clsact.
 func attachEgress(ifc Interface, p *ebpf.Program) (egress, error) {
 	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: ifc.Index, Attach: ebpf.AttachTCXEgress})
 	if err == nil {
-		return tcxEgress{l}, nil
+		return tcxEgress{ifc, l}, nil
 	}
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, fmt.Errorf("attach to egress of %s: %w", ifc.Name, err)
@@ -32,7 +36,21 @@ func attachEgress(ifc Interface, p *ebpf.Program) (egress, error) {
 	return attachClsactEgress(ifc, p)
 }
 
-type tcxEgress struct{ link link.Link }
+type tcxEgress struct {
+	ifc  Interface
+	link link.Link
+}
+
+func (e tcxEgress) lost() error {
+	info, err := e.link.Info()
+	if err != nil {
+		return err
+	}
+	if int(info.TCX().Ifindex) != e.ifc.Index {
+		return fmt.Errorf("link on the egress of %s was detached: %w", e.ifc.Name, ErrLost)
+	}
+	return nil
+}
 
 func (e tcxEgress) detach() error {
 	err := e.link.Detach()
@@ -80,6 +98,19 @@ func removeEgressFilter(ifc Interface) error {
 	return nil
 }
 
+func (e *clsactEgress) lost() error {
+	filters, err := filtersAt(e.ifc.Index, netlink.HANDLE_MIN_EGRESS)
+	if err != nil {
+		return err
+	}
+	for _, x := range filters {
+		if b, ok := x.(*netlink.BpfFilter); ok && b.Name == filterEgress {
+			return nil
+		}
+	}
+	return fmt.Errorf("filter on the egress of %s was removed: %w", e.ifc.Name, ErrLost)
+}
+
 func (e *clsactEgress) detach() error {
 	if isGone(e.ifc.Index) {
 		return nil
@@ -117,6 +148,22 @@ func (d *Datapath) stampEgress(s *site) {
 	if s.egress, err = attachEgress(s.Interface, d.object.LlamaEgress); err != nil {
 		d.options.Log.Warn("probes are stamped by their sockets only", "interface", s.Interface.Name, "why", err)
 	}
+}
+
+// recoverEgress puts the program back that stamps probes, if somebody took it off:
+// without it all replies would come to the sockets, and none would have an RTT.
+func (d *Datapath) recoverEgress(s *site) error {
+	if s.egress == nil {
+		return nil
+	}
+	err := s.egress.lost()
+	if !errors.Is(err, ErrLost) {
+		return err
+	}
+	d.options.Log.Warn("program lost", "interface", s.Interface.Name, "error", err)
+	err = s.detachEgress()
+	d.stampEgress(s)
+	return err
 }
 
 func (s *site) detachEgress() error {

@@ -41,6 +41,9 @@ func (d *Datapath) reconcile(ctx context.Context) error {
 		case ok:
 			s.Interface = p.Interface
 			errs = append(errs, d.describe(p.Interface), d.recover(ctx, s))
+			if d.sites[s.Interface.Index] == s {
+				errs = append(errs, d.recoverEgress(s))
+			}
 		case all || isGone(s.Interface.Index):
 			errs = append(errs, d.drop(s))
 		}
@@ -192,7 +195,7 @@ func (d *Datapath) recover(ctx context.Context, s *site) error {
 		again, err := attach(ctx, s.Interface, d.options.Mode, d.programs(), s.options)
 		if err != nil {
 			delete(d.sites, s.Interface.Index)
-			return errors.Join(err, s.leave())
+			return errors.Join(err, s.detachEgress(), s.leave())
 		}
 		_ = s.leave() // of what is not attached any more
 		s.attachment = again
