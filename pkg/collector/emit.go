@@ -92,7 +92,14 @@ func (l *loop) prepare(f *flow, due int64) {
 	if o == &l.out {
 		o.batch.SetLen(i, t.Put(b, f.next, s.wire, f.next+1))
 		o.batch.SetAddr(i, &f.dest)
-		o.batch.SetControl(i, f.sock.key.v6, &f.path.mark)
+		mark := f.path.mark
+		if s.is(slotKernel) && f.silent(l.drained) {
+			// Is it the network, or does this host not transmit? A stamp is dear, and
+			// while replies come there is no need to ask.
+			mark.TxStamp = true
+			s.flags |= slotAsked
+		}
+		o.batch.SetControl(i, f.sock.key.v6, &mark)
 	} else {
 		h := &f.path.framing.header
 		n := t.Put(b[h.Len():], f.next, s.wire, f.next+1)

@@ -51,7 +51,8 @@ type slotFlags uint8
 const (
 	slotReordered slotFlags = 1 << iota
 	slotKernel              // to be measured in the kernel,
-	slotCaptured            // and its reply was: t1 and t4 are the kernel's
+	slotAsked               // though it is, a transmit stamp was asked for
+	slotCaptured            // its reply was: t1 and t4 are the kernel's
 )
 
 func (s *slot) is(f slotFlags) bool { return s.flags&f != 0 }
@@ -108,6 +109,18 @@ func (f *flow) holder(seq uint32, wire stamp.Timestamp) *flow {
 	}
 	return nil
 }
+
+// silent says whether nothing has come back of late of what was sent before the
+// sockets and the ring were last found empty.
+func (f *flow) silent(drained int64) bool {
+	if !f.holds(f.seen) {
+		return f.seen != f.next // or what was sent first after the last reply is forgotten already
+	}
+	return f.slot(f.seen).sent+silentAfter < drained
+}
+
+// silentAfter is longer than most round trips: those above it only cost stamps.
+const silentAfter = int64(100e6)
 
 // hops returns the number of routers that a packet crossed, judged by the
 // nearest initial TTL above the one it arrived with: 255 by RFC 8762 section

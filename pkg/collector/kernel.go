@@ -79,6 +79,7 @@ func (l *loop) readCaptured() (all bool) {
 
 // captured fills in the slot of the probe that was answered.
 func (l *loop) captured(c *probe.Captured) {
+	l.taken = c.T4
 	f, r := l.rows[c.Row], &l.decoded
 	if f == nil || stamp.DecodeReply(c.Reply, r) != nil {
 		l.stats.add(countReplyStale)

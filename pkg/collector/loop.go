@@ -52,6 +52,7 @@ type loop struct {
 	aged     int64 // monotonic ns: when drops at sockets were last aged
 	left     int   // probes still to send, where counted
 	complete bool  // the plan has all its addresses
+	taken    int64 // monotonic ns: T4 of the reply read last from the kernel
 	drained  int64 // monotonic ns: everything that had arrived by then was read
 	closing  closer
 

@@ -25,10 +25,10 @@ const maxRounds = 32
 // host before it looked is known, and probes may be forgotten up to that time.
 func (l *loop) drain() {
 	l.unread = 0
-	n := 0
+	n, all := 0, false
 	for range maxRounds {
 		before := l.offset.at
-		all := l.readCaptured()
+		all = l.readCaptured()
 		var errno unix.Errno
 		n, errno = sock.EpollNow(l.epoll, l.events[:])
 		if errno != 0 {
@@ -58,6 +58,9 @@ func (l *loop) drain() {
 	// There is more than can be read between two sends. A socket is read in the
 	// order of arrival: what came before the last datagram read is known.
 	oldest := l.offset.at
+	if !all {
+		oldest = l.taken // and so is the ring
+	}
 	for _, ev := range l.events[:n] {
 		if s := l.byFD[ev.Fd]; s != nil {
 			oldest = min(oldest, s.read)
@@ -232,7 +235,9 @@ func (l *loop) txStamp(s *socket, frame []byte, wall int64) {
 		return
 	}
 	p.t1 = l.offset.mono(wall)
-	f.path.stamped, f.stamped = true, true
+	if !p.is(slotKernel) {
+		f.path.stamped, f.stamped = true, true
+	}
 	l.stats.add(countTxStamps)
 }
 

@@ -57,18 +57,34 @@ func (l *loop) end(f *flow, s *slot) {
 }
 
 // missing says what this host has to do with it that nothing was heard of a probe.
-// In the kernel that is exact; at a socket drops are an upper bound.
+// In the kernel that is exact; at a socket drops are an upper bound. What a device
+// or its queue dropped behind the program, a probe that was asked for its transmit
+// stamp too can tell; such a stamp also tells of one that left by another way.
 func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
-	if s.is(slotKernel) && f.stamped {
-		fate := l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire))
-		return fate == probe.FateEventLost, fate == probe.FateNotSeen
+	if s.is(slotKernel) {
+		switch l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire)) {
+		case probe.FateEventLost:
+			return true, false
+		case probe.FateNotSeen:
+			if s.t1 == 0 && f.stamped {
+				return false, true
+			}
+			f.stamped = false // it left, past the program
+		case probe.FateSent:
+			if s.t1 == 0 && s.is(slotAsked) && f.path.route.stamps {
+				return false, true
+			}
+			if f.stamped { // its reply would have been taken before the socket
+				return false, false
+			}
+		}
 	}
 	dropped = f.sock.claimDrop(&l.stats)
 	return dropped, !dropped && !s.is(slotKernel) && s.t1 == 0 && f.stamped
 }
 
 func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
-	f.stamped = s.t1 != 0 // on another route the device may not stamp
+	f.stamped = s.t1 != 0 && s.is(slotCaptured) == s.is(slotKernel) // on another route the device may not stamp
 	c.Duplicate += uint64(s.dups)
 	if s.is(slotReordered) {
 		c.Reordered++
