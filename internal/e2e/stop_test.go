@@ -90,39 +90,41 @@ func TestStoppedProberSkips(t *testing.T) {
 		interval     = 10 * time.Millisecond
 		stop         = 2 * time.Second
 	)
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	tap, err := l.Fabric().Tap(h1)
-	require.NoError(t, err)
-	p := startPing(t, h1, load(ports, count, interval, target(h2.IPv4))...)
-	time.Sleep(time.Second)
-	stopped := stopFor(t, p.signal, stop)
-	ended := time.Now().UnixNano()
-	results, status := p.wait(t)
-	records, err := tap.Stop()
-	require.NoError(t, err)
-	require.Zero(t, status)
-	got := results[0]
-	require.EqualValues(t, ports*count, got.due())
-	require.Empty(t, got.Reasons, "but for overrun")
-	due := float64(ports) * float64(stopped) / float64(interval)
-	require.Greater(t, float64(got.Overrun), 0.9*due)
-	require.Less(t, float64(got.Overrun), 1.5*due)
-	require.Zero(t, got.Lost+got.Late+got.Unreachable+got.LocalDrop)
-	require.Equal(t, got.Sent, got.Received)
+	eachMode(t, func(t *testing.T, mode string) {
+		l := lab.ForTest(t, 2)
+		h1, h2 := l.Host(1), l.Host(2)
+		reflect(t, h2)
+		tap, err := l.Fabric().Tap(h1)
+		require.NoError(t, err)
+		p := startPing(t, h1, load(ports, count, interval, "--mode", mode, target(h2.IPv4))...)
+		time.Sleep(time.Second)
+		stopped := stopFor(t, p.signal, stop)
+		ended := time.Now().UnixNano()
+		results, status := p.wait(t)
+		records, err := tap.Stop()
+		require.NoError(t, err)
+		require.Zero(t, status)
+		got := results[0]
+		require.EqualValues(t, ports*count, got.due())
+		require.Empty(t, got.Reasons, "but for overrun")
+		due := float64(ports) * float64(stopped) / float64(interval)
+		require.Greater(t, float64(got.Overrun), 0.9*due)
+		require.Less(t, float64(got.Overrun), 1.5*due)
+		require.Zero(t, got.Lost+got.Late+got.Unreachable+got.LocalDrop)
+		require.Equal(t, got.Sent, got.Received)
 
-	// Bins of one interval from the moment the prober goes on: at twice the pace while catching up, never a burst.
-	bins := map[int64]int{}
-	most := 0
-	for _, r := range records {
-		if r.Direction == lab.FromHost && r.Time > ended-int64(50*time.Millisecond) {
-			bin := r.Time / int64(interval)
-			bins[bin]++
-			most = max(most, bins[bin])
+		// Bins of one interval from the moment the prober goes on: at twice the pace while catching up, never a burst.
+		bins := map[int64]int{}
+		most := 0
+		for _, r := range records {
+			if r.Direction == lab.FromHost && r.Time > ended-int64(50*time.Millisecond) {
+				bin := r.Time / int64(interval)
+				bins[bin]++
+				most = max(most, bins[bin])
+			}
 		}
-	}
-	t.Logf("stopped %s: %d not sent, at most %d probes in %s after that", stopped, got.Overrun, most, interval)
-	require.Greater(t, len(bins), 100)
-	require.LessOrEqual(t, most, 3*ports)
+		t.Logf("stopped %s: %d not sent, at most %d probes in %s after that", stopped, got.Overrun, most, interval)
+		require.Greater(t, len(bins), 100)
+		require.LessOrEqual(t, most, 3*ports)
+	})
 }
