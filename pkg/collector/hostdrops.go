@@ -41,6 +41,9 @@ func (h *hostDrops) sample() growth {
 	}
 	if qdiscs, err := netlink.QdiscList(nil); err == nil {
 		for _, q := range qdiscs {
+			if q.Type() == "clsact" || q.Type() == "ingress" {
+				continue // no queues: what their filters take counts as dropped, the replies that were captured among it
+			}
 			if s := q.Attrs().Statistics; s != nil && s.Queue != nil {
 				now[q.Attrs().LinkIndex] += uint64(s.Queue.Drops)
 			}

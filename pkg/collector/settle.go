@@ -159,7 +159,11 @@ func (l *loop) times(f *flow, s *slot) (elapsed, rtt int64, clock probe.Clock) {
 // reply that came by the socket counts, but its stamp is of another clock than T1.
 func kernelTimes(s *slot) (elapsed, rtt int64, clock probe.Clock) {
 	if !s.is(slotCaptured) {
-		return max(0, max(s.t4, s.got)-s.sent), -1, probe.ClockKernel
+		at := s.t4
+		if at == 0 {
+			at = s.got
+		}
+		return max(0, at-s.sent), -1, probe.ClockKernel
 	}
 	elapsed = s.t4 - s.t1
 	if elapsed < 0 || s.responder < 0 || s.responder > elapsed {
