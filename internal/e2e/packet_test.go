@@ -57,7 +57,7 @@ func TestPacketsAreMeasured(t *testing.T) {
 			sums := byClock(lines)
 			require.Len(t, sums, 1, "%v", sums)
 			sum := sums["kernel"]
-			require.Greater(t, sum.Received, int64(1000))
+			require.Greater(t, sum.Received, int64(500))
 			require.Equal(t, counts{Sent: sum.Sent, Received: sum.Received, NotSent: sum.NotSent}, sum)
 			for _, l := range lines {
 				if l.measurement != "llama_path" {
