@@ -206,7 +206,7 @@ func (b *bench) floodFirewall(m *kernelRows) (err error) {
 		}
 		return nil
 	}
-	err = run(fmt.Sprintf("table ip bench { chain early { type filter hook prerouting priority raw; udp dport %d drop; }; }", stampPort))
+	err = run(fmt.Sprintf("table ip bench { chain early { type filter hook prerouting priority raw; udp dport %d drop; } }", stampPort))
 	if err != nil {
 		return err
 	}
