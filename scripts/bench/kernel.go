@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,7 +23,6 @@ const (
 const (
 	dropName   = "XDP_DROP, nothing else: the ceiling"
 	matchName  = "XDP_DROP of our port, by the headers"
-	wallName   = "nftables drops our port at prerouting, before conntrack"
 	socketName = ours + ", socket"
 )
 
@@ -174,9 +172,6 @@ func (b *bench) unlistedTurns(m *kernelRows) []func() error {
 		}
 		return err
 	}}
-	if installed("nft") {
-		turns = append(turns, func() error { return b.floodFirewall(m) })
-	}
 	for _, mode := range kernelModes {
 		turns = append(turns, func() error {
 			p, err := b.startKernelReflector(mode, "allow: [198.51.100.0/24]")
@@ -194,28 +189,6 @@ func (b *bench) unlistedTurns(m *kernelRows) []func() error {
 		})
 	}
 	return turns
-}
-
-// floodFirewall is what an operator would have otherwise: the host's own drop, as early as
-// a firewall has one.
-func (b *bench) floodFirewall(m *kernelRows) (err error) {
-	run := func(rule string) error {
-		out, err := b.place.far.Command(b.ctx, "nft", rule).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("nft %s: %w: %s", rule, err, out)
-		}
-		return nil
-	}
-	err = run(fmt.Sprintf("table ip bench { chain early { type filter hook prerouting priority raw; udp dport %d drop; } }", stampPort))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, run("delete table ip bench")) }()
-	_, cost, err := b.flood(0)
-	if err == nil {
-		m.unlisted.add(wallName, cost)
-	}
-	return err
 }
 
 var notAllowed = regexp.MustCompile(`drop not_allowed: (\d+)`)
