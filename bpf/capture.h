@@ -10,8 +10,8 @@
 #include "guard.h"
 
 /* flow_find looks the flow up by its far end, its port here, and its SSID. */
-static __always_inline struct llama_flow *flow_find(const struct packet *p, const struct llama_addr *far, __be16 far_port,
-						    __be16 port, __be16 ssid)
+static __always_inline struct llama_flow *flow_find(const struct llama_addr *far, __be16 far_port, __be16 port,
+						    __be16 ssid)
 {
 	struct llama_flow_key key = {.dst = *far, .dport = far_port, .sport = port, .ssid = ssid};
 
@@ -38,7 +38,7 @@ static __always_inline void leave(struct __sk_buff *ctx, const struct frame *f, 
 	if (!bpf_map_lookup_elem(&llama_socket, &cookie) || p->len < BASE_LEN || !key_fill(f, p, &key))
 		return;
 	w = at(f, p->payload, SSID_END);
-	flow = flow_find(p, &key.dst, key.dport, key.sport, key.ssid);
+	flow = flow_find(&key.dst, key.dport, key.sport, key.ssid);
 	if (!w || !flow)
 		return;
 	slot = slot_of(flow, bpf_ntohl(w[0]));
@@ -66,7 +66,7 @@ static __always_inline enum llama_reason capture(void *ctx, enum llama_kind kind
 		return REASON_SHORT;
 	if (!key_fill(f, p, &key))
 		return REASON_TRUNCATED;
-	flow = flow_find(p, &key.src, key.sport, key.dport, key.ssid);
+	flow = flow_find(&key.src, key.sport, key.dport, key.ssid);
 	if (!flow)
 		return REASON_NO_FLOW;
 	w = at(f, p->payload, BASE_LEN);
@@ -91,12 +91,12 @@ static __always_inline enum llama_reason capture(void *ctx, enum llama_kind kind
 	event->tos = p->tos;
 	/* What is shorter is of a reflector that answers no TLVs. */
 	whole = p->len < EVENT_REPLY_LEN ? NULL : at(f, p->payload, EVENT_REPLY_LEN);
-	if (whole)
+	if (whole) {
 		__builtin_memcpy(event->reply, whole, EVENT_REPLY_LEN);
-	else
+	} else {
 		__builtin_memcpy(event->reply, w, BASE_LEN);
-	if (!whole)
 		event->len = BASE_LEN;
+	}
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return REASON_CAPTURED;
 }

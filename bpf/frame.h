@@ -12,7 +12,7 @@
 enum llama_kind {
 	KIND_NATIVE,  /* XDP of a driver */
 	KIND_GENERIC, /* XDP of the stack: an sk_buff is behind it */
-	KIND_TC, /* at ingress, and from here on with an sk_buff */
+	KIND_TC,      /* at ingress, and from here on with an sk_buff */
 	KIND_EGRESS,
 };
 

@@ -20,7 +20,10 @@ type measured struct {
 	near, far *running
 }
 
-func measure(t *testing.T, mode string) *measured {
+func measure(t *testing.T, mode string) *measured { return measureWith(t, mode, "") }
+
+// measureWith says more of near's probing too, such as ", emit: packet".
+func measureWith(t *testing.T, mode, probing string) *measured {
 	t.Helper()
 	m := &measured{Lab: lab.ForTest(t, 2)}
 	m.h1, m.h2 = m.Host(1), m.Host(2)
@@ -28,9 +31,10 @@ func measure(t *testing.T, mode string) *measured {
 		require.NoError(t, m.Fabric().PassXDP(m.h1))
 		require.NoError(t, m.Fabric().PassXDP(m.h2))
 	}
-	datapath := fmt.Sprintf(", mode: %s, interfaces: [%s]", mode, "eth0")
-	m.far = runWith(t, m.h2, fmt.Sprintf(", mode: %s, interfaces: [%s]", mode, "eth0"), "targets: {}\n")
-	m.near = runWith(t, m.h1, datapath, fmt.Sprintf("targets:\n  four: {address: %s}\n  six: {address: \"%s\"}\n", m.h2.IPv4, m.h2.IPv6))
+	datapath := fmt.Sprintf(", mode: %s, interfaces: [eth0]", mode)
+	m.far = runWith(t, m.h2, datapath, "targets: {}\n")
+	m.near = (&running{host: m.h1, datapath: datapath, probing: probing}).begin(t,
+		fmt.Sprintf("targets:\n  four: {address: %s}\n  six: {address: \"%s\"}\n", m.h2.IPv4, m.h2.IPv6))
 	return m
 }
 

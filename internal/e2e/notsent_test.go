@@ -147,8 +147,11 @@ func TestAddressChanges(t *testing.T) {
 		require.Greater(t, from[before], 20)
 		require.Greater(t, from[after], 20)
 		require.EqualValues(t, 300, r.due())
-		// Without a global address a probe may leave from the link-local one, which no router lets pass.
-		require.GreaterOrEqual(t, r.Received+r.Unreachable, r.Sent-2, "at most what was under way")
+		answered := r.Received
+		if six { // without a global address a probe may leave from the link-local one, which no router lets pass
+			answered += r.Unreachable
+		}
+		require.GreaterOrEqual(t, answered, r.Sent-2, "at most what was under way")
 		require.Zero(t, r.LostForward+r.LostReverse+r.Refused, "the reflector's new session proves nothing")
 	})
 }

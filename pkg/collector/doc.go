@@ -5,6 +5,7 @@
 // One goroutine owns all sockets and all flows (loop.go):
 //
 //	schedule.go  whose turn is it     ──► emit.go     sendmmsg, marks a packet
+//	kernel.go    where it measures    ──► packet.go   probes as whole frames, by choice
 //	receive.go   stamps and replies   ──► flow.go     the slot of the probe
 //	settle.go    how a probe ended    ──► direction.go  forward or reverse
 //	window.go    counts per window    ──► report.go   merged in another goroutine

@@ -43,6 +43,9 @@ func Maps(pin string, w io.Writer) error {
 		{"llama_guest", printSessions},
 		{"llama_source", printSources},
 		{"llama_gsource", printStrangers},
+		{"llama_socket", printSockets},
+		{"llama_flow", printFlows},
+		{"llama_slot", printSlots},
 		{"llama_reason", printReasons},
 	} {
 		if err := printPinned(filepath.Join(pin, m.name), m.name, out, m.print); err != nil {
@@ -104,6 +107,9 @@ func printConfig(m *ebpf.Map, w io.Writer) error {
 	fmt.Fprintf(w, "  ports %s; refused as source ports %s\n", portList(c.Ports[:c.Nports]), portList(c.Refused[:c.Nrefused]))
 	fmt.Fprintf(w, "  packets/s: a peer %d, a stranger %d; sessions of a peer %d; at least %d octets\n",
 		rate(c.PeerRate.IntervalNs), rate(c.StrangerRate.IntervalNs), c.SessionsPerPeer, c.MinLen)
+	if c.ProbesFirst != 0 {
+		fmt.Fprintf(w, "  probes of this host leave from ports %d to %d\n", c.ProbesFirst, c.ProbesLast)
+	}
 	if c.Allow862 != 0 {
 		fmt.Fprintln(w, "  source port 862 is answered")
 	}
@@ -228,6 +234,32 @@ func printStrangers(m *ebpf.Map, w io.Writer) error {
 	return each(m, func(a bpfLlamaAddr, s bpfLlamaGsource) {
 		fmt.Fprintf(w, "  %s: last %s ago\n", address(a), since(s.TatNs))
 	})
+}
+
+func printSockets(m *ebpf.Map, w io.Writer) error {
+	return each(m, func(cookie uint64, _ uint8) { fmt.Fprintf(w, "  cookie %d\n", cookie) })
+}
+
+func printFlows(m *ebpf.Map, w io.Writer) error {
+	return each(m, func(k bpfLlamaFlowKey, f bpfLlamaFlow) {
+		fmt.Fprintf(w, "  port %d > %s ssid %d: slots %d to %d\n", be16(k.Sport), netip.AddrPortFrom(address(k.Dst), be16(k.Dport)),
+			be16(k.Ssid), f.First, f.First+f.Mask)
+	})
+}
+
+// printSlots says how many hold a probe: one by one they are too many to read.
+func printSlots(m *ebpf.Map, w io.Writer) error {
+	used, lost := 0, 0
+	err := each(m, func(_ uint32, s bpfLlamaSlot) {
+		if s.State != 0 {
+			used++
+		}
+		if s.State&slotEventLost != 0 {
+			lost++
+		}
+	})
+	fmt.Fprintf(w, "  %d of %d hold a probe, %d of them one whose reply found no room in the ring\n", used, m.MaxEntries(), lost)
+	return err
 }
 
 func printReasons(m *ebpf.Map, w io.Writer) error {

@@ -48,6 +48,19 @@ func load(pin string, probes ProbeOptions, log *slog.Logger) (*object, error) {
 		return nil, explain(err)
 	}
 	liftMemlock()
+	spec, err := readSpec()
+	if err != nil {
+		return nil, err
+	}
+	probes.size(spec)
+	if err := dropOtherShapes(pin, spec, log); err != nil {
+		return nil, explain(err)
+	}
+	return newObject(spec, pin)
+}
+
+// readSpec is the object as this kernel can have it.
+func readSpec() (*ebpf.CollectionSpec, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("read BPF object: %w", err)
@@ -55,11 +68,7 @@ func load(pin string, probes ProbeOptions, log *slog.Logger) (*object, error) {
 	if err := fit(spec); err != nil {
 		return nil, explain(err)
 	}
-	probes.size(spec)
-	if err := dropOtherShapes(pin, spec, log); err != nil {
-		return nil, explain(err)
-	}
-	return newObject(spec, pin)
+	return spec, nil
 }
 
 // liftMemlock lets maps count beyond the limit for locked memory, to which they
@@ -91,6 +100,11 @@ func newObject(spec *ebpf.CollectionSpec, pin string) (*object, error) {
 		return nil, errors.Join(fmt.Errorf("adopt maps: %w", err), o.Close())
 	}
 	return o, nil
+}
+
+// programs are those of each step.
+func (o *object) programs() Programs {
+	return Programs{XDP: o.program(progXDP), XDPGeneric: o.program(progXDPGeneric), TC: o.program(progTC)}
 }
 
 // program returns the program for a place; it belongs to the object.

@@ -54,12 +54,9 @@ func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, o Pr
 
 func (m *Measurement) load(o ProbeOptions) error {
 	liftMemlock()
-	spec, err := loadBpf()
+	spec, err := readSpec()
 	if err != nil {
-		return fmt.Errorf("read BPF object: %w", err)
-	}
-	if err := fit(spec); err != nil {
-		return explain(err)
+		return err
 	}
 	unpinned(spec)
 	o.size(spec)
@@ -85,9 +82,8 @@ func (m *Measurement) attach(ctx context.Context, index int, mode Mode) error {
 	if err != nil {
 		return err
 	}
-	programs := Programs{XDP: m.object.LlamaXdp, XDPGeneric: m.object.LlamaXdpSkb, TC: m.object.LlamaTc}
 	for _, p := range there {
-		a, err := attach(ctx, p.Interface, mode, programs, attachOptions{})
+		a, err := attach(ctx, p.Interface, mode, m.object.programs(), attachOptions{})
 		if err != nil {
 			return err
 		}

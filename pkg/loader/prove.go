@@ -51,12 +51,9 @@ func (o *object) prove(k programKind) error {
 }
 
 func (o *object) proveCopy(k programKind) (err error) {
-	spec, err := loadBpf()
+	spec, err := readSpec()
 	if err != nil {
-		return fmt.Errorf("read BPF object: %w", err)
-	}
-	if err := fit(spec); err != nil {
-		return explain(err)
+		return err
 	}
 	unpinned(spec)
 	emptyOthers(spec, k)

@@ -129,7 +129,7 @@ func (d *Datapath) add(ctx context.Context, p Place) error {
 		return err
 	}
 	before := d.answers.lately()
-	a, err := attach(ctx, p.Interface, d.options.Mode, d.programs(), attachOptions{
+	a, err := attach(ctx, p.Interface, d.options.Mode, d.object.programs(), attachOptions{
 		pin: pinFolder(d.options.Pin), resetLink: d.options.ResetLink, prove: d.prove,
 	})
 	if err != nil {
@@ -151,11 +151,6 @@ func (d *Datapath) add(ctx context.Context, p Place) error {
 	}
 	d.options.Log.Info("reflecting in the kernel", args...)
 	return nil
-}
-
-func (d *Datapath) programs() Programs {
-	o := d.object
-	return Programs{XDP: o.program(progXDP), XDPGeneric: o.program(progXDPGeneric), TC: o.program(progTC)}
 }
 
 func (d *Datapath) prove(s Step) error {
@@ -192,7 +187,7 @@ func (d *Datapath) recover(ctx context.Context, s *site) error {
 	d.options.Log.Warn("program lost", "interface", s.Interface.Name, "mode", s.Step.String(), "error", err)
 	if before := s.lostAt; before.IsZero() || time.Since(before) >= leaveEvery {
 		s.lostAt = time.Now()
-		again, err := attach(ctx, s.Interface, d.options.Mode, d.programs(), s.options)
+		again, err := attach(ctx, s.Interface, d.options.Mode, d.object.programs(), s.options)
 		if err != nil {
 			delete(d.sites, s.Interface.Index)
 			return errors.Join(err, s.detachEgress(), s.leave())

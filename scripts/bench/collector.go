@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -52,14 +53,25 @@ func (b *bench) sweepOurs(m *sweep) error {
 		return err
 	}
 	defer reflector.stop()
-	var best, bestCost float64
-	for _, rate := range b.scale.rates {
+	err = m.climb(ours, b.scale.rates, func(rate int) (probed, error) {
 		r, err := b.sweepRate(reflector, rate, "", false)
-		if err != nil {
-			return fmt.Errorf("probe at %d/s: %w", rate, err)
+		if err == nil {
+			b.crossCheck(r)
 		}
-		b.crossCheck(r)
-		who := fmt.Sprintf("%s at %s/s", ours, number(float64(rate)))
+		return r, err
+	})
+	return errors.Join(err, reflector.alive())
+}
+
+// climb probes at one rate after the other, and keeps the highest that lost nothing.
+func (m *sweep) climb(name string, rates []int, probe func(rate int) (probed, error)) error {
+	var best, bestCost float64
+	for _, rate := range rates {
+		r, err := probe(rate)
+		if err != nil {
+			return fmt.Errorf("probe at %d/s by %s: %w", rate, name, err)
+		}
+		who := fmt.Sprintf("%s at %s/s", name, number(float64(rate)))
 		m.trouble.add(who, float64(r.totals.trouble()))
 		m.notSent.add(who, r.totals.notSent())
 		m.cpu.add(who, r.percent())
@@ -68,9 +80,9 @@ func (b *bench) sweepOurs(m *sweep) error {
 			best, bestCost = r.rate(), r.perProbe()
 		}
 	}
-	m.highest.add(ours, best)
-	m.perProbe.add(ours, bestCost)
-	return reflector.alive()
+	m.highest.add(name, best)
+	m.perProbe.add(name, bestCost)
+	return nil
 }
 
 // sweepRate probes at one rate, over sockets or by a step of the kernel. If another program took the cores meanwhile and

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/llama-agent/llama-agent/internal/lab"
@@ -48,24 +49,8 @@ func (b *bench) sweepKernel(m *sweep, mode string, frames bool) error {
 		return err
 	}
 	defer reflector.stop()
-	var best, bestCost float64
-	for _, rate := range b.scale.kernelRates {
-		r, err := b.sweepRate(reflector, rate, mode, frames)
-		if err != nil {
-			return fmt.Errorf("probe at %d/s by %s: %w", rate, name, err)
-		}
-		who := fmt.Sprintf("%s, at %s/s", name, number(float64(rate)))
-		m.trouble.add(who, float64(r.totals.trouble()))
-		m.notSent.add(who, r.totals.notSent())
-		m.cpu.add(who, r.percent())
-		m.rss.add(who, r.rss)
-		if r.totals.trouble() == 0 && r.totals.notSent() <= mostNotSent && r.rate() > best {
-			best, bestCost = r.rate(), r.perProbe()
-		}
-	}
-	m.highest.add(name, best)
-	m.perProbe.add(name, bestCost)
-	return reflector.alive()
+	err = m.climb(name, b.scale.kernelRates, func(rate int) (probed, error) { return b.sweepRate(reflector, rate, mode, frames) })
+	return errors.Join(err, reflector.alive())
 }
 
 // startManyPorts reflects in the kernel at n ports from kernelPort on, the prober a peer
