@@ -12,15 +12,22 @@ LDFLAGS := -X main.version=$(VERSION)
 
 # Programs that only tests need may stand there (scripts/setup.sh).
 export PATH := $(TOOLS):$(PATH)
+export GOTESTSUM_FORMAT ?= standard-quiet
 
 STATICCHECK_VERSION := v0.8.2
 GOLANGCI_VERSION    := v2.15.0
+GOTESTSUM_VERSION   := v1.13.0
 
 # What is tested, and added to each run of `go test`: make test PKGS=./pkg/sink TESTFLAGS='-v -run Golden'
 PKGS      ?= ./...
 TESTFLAGS ?=
 VMTESTFLAGS ?=
 FUZZTIME  ?= 20s
+
+# Tests that measure share their cores with whatever else runs there. One that fails is run again by itself, up to twice, and the
+# run says so ("DONE 2 runs"); more than eight failures, a data race, a panic or a failure to build are final at once.
+GOTESTSUM := $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION) \
+	--rerun-fails=2 --rerun-fails-max-failures=8 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
 
 # These measure in namespaces, where the race detector would be what is measured.
 NO_RACE := /internal/(lab|e2e)$$|/scripts/|/cmd/
@@ -34,15 +41,15 @@ build: ## build bin/llama-agent
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/llama-agent ./cmd/llama-agent
 
 .PHONY: test
-test: ## set up what tests need, vet, run all tests (root: namespaces too), then once more with the race detector
+test: $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION) ## set up what tests need, vet, run all tests (root: namespaces too), then once more with the race detector
 	./scripts/setup.sh test
 	$(GO) vet $(PKGS)
-	$(GO) test -p 1 -count=1 -timeout 8m $(TESTFLAGS) $(PKGS)
+	$(GOTESTSUM) --packages='$(PKGS)' -- -p 1 -count=1 -timeout 25m $(TESTFLAGS)
 	@racy="$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKGS) | grep -vE '$(NO_RACE)' || true)"; \
 	if [ -z "$$racy" ]; then exit 0; fi; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ]; then echo "race detector left out: it needs a C compiler (apt-get install gcc libc6-dev)"; \
 		[ -z "$${LLAMA_TEST_NOSKIP:-}" ]; exit; fi; \
-	echo "$(GO) test -race" $$racy; $(GO) test -race -p 1 -count=1 -timeout 8m $(TESTFLAGS) $$racy
+	echo "$(GO) test -race" $$racy; $(GOTESTSUM) --packages="$$(echo $$racy)" -- -race -p 1 -count=1 -timeout 25m $(TESTFLAGS)
 
 .PHONY: test-vm
 test-vm: ## the same tests on Debian's kernels, emulated, a line each (KERNEL=6.1 for one; docs/vm-test.md)
@@ -74,6 +81,11 @@ $(TOOLS)/staticcheck-$(STATICCHECK_VERSION):
 	@echo "building staticcheck $(STATICCHECK_VERSION) into bin/tools"
 	GOBIN=$(TOOLS)/new $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	mv $(TOOLS)/new/staticcheck $@
+
+$(TOOLS)/gotestsum-$(GOTESTSUM_VERSION):
+	@echo "building gotestsum $(GOTESTSUM_VERSION) into bin/tools"
+	GOBIN=$(TOOLS)/new $(GO) install gotest.tools/gotestsum@$(GOTESTSUM_VERSION)
+	mv $(TOOLS)/new/gotestsum $@
 
 $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) into bin/tools (minutes, once)"
