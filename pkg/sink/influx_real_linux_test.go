@@ -128,7 +128,7 @@ func TestInflux1RealServer(t *testing.T) {
 	s.query("", "CREATE DATABASE llama")
 	q := realQueue(t, s, "llama", quiet())
 	f := NewFanout(NewEncoder(testHost, EncoderOptions{Flows: true, Log: quiet()}), q)
-	written := func(n uint64) func() bool { return func() bool { return q.Stats().WrittenLines == n } }
+	written := func(n uint64) func() bool { return func() bool { return q.Stats().Delivered.Lines == n } }
 
 	// Values arrive as they were measured, text as it was configured.
 	remarked, escaped := remarkedPath(), escapedPath()
@@ -158,13 +158,13 @@ func TestInflux1RealServer(t *testing.T) {
 	later.End = testEnd.Add(10 * time.Second)
 	require.NoError(t, f.Window(later))
 	require.Eventually(t, func() bool { return q.Stats().Retries >= 2 }, 10*time.Second, 5*time.Millisecond)
-	require.Equal(t, 3, q.Stats().QueueLines)
+	require.Equal(t, uint64(3), q.Stats().Waiting.Lines)
 	s.start()
 	require.Eventually(t, written(6), 20*time.Second, 5*time.Millisecond)
 	rows = s.query("llama", `SELECT sent, lost FROM llama_flow WHERE src_port = '24095'`)
 	require.Equal(t, []map[string]any{{"time": fmt.Sprint(later.End.UnixNano()), "sent": "10", "lost": "10"}}, rows)
 	require.NoError(t, f.Close(t.Context()))
-	require.Equal(t, Stats{Written: 2, WrittenLines: 6, Retries: q.Stats().Retries}, q.Stats())
+	require.Equal(t, Tally{2, 6}, q.Stats().Delivered)
 }
 
 func TestInflux1RealServerRefusals(t *testing.T) {
@@ -173,7 +173,7 @@ func TestInflux1RealServerRefusals(t *testing.T) {
 	q := realQueue(t, s, "nowhere", slog.New(slog.NewTextHandler(&log, nil)))
 	q.Enqueue(batch("llama_path,src=a sent=1i 1\n"))
 	require.NoError(t, q.Close(t.Context()))
-	require.Equal(t, Stats{Refused: 1, RefusedLines: 1}, q.Stats())
+	require.Equal(t, uint64(1), q.Stats().Refused)
 	require.Contains(t, log.String(), `database \"nowhere\" is missing`)
 	require.Contains(t, log.String(), `CREATE DATABASE`)
 

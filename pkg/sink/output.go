@@ -28,33 +28,6 @@ type Output interface {
 // Reopener is an [Output] that can open its destination anew (log rotation).
 type Reopener interface{ Reopen() error }
 
-// Stats counts what became of an output's batches. Every batch that was enqueued
-// is written, dropped, refused, or still in the queue.
-type Stats struct {
-	Written, WrittenLines uint64
-	Dropped, DroppedLines uint64 // queue full, or not delivered by the time of Close
-	Refused, RefusedLines uint64 // the destination would not have it, or not all of it
-	Retries               uint64
-	QueueLen, QueueLines  int // the batch under way included
-	QueueBytes            int
-}
-
-// Fields returns the counters under the names that llama_agent has for them.
-func (s Stats) Fields(prefix string) []AgentField {
-	return []AgentField{
-		AgentInt(prefix+"written_batches", int64(s.Written)),
-		AgentInt(prefix+"written_lines", int64(s.WrittenLines)),
-		AgentInt(prefix+"dropped_batches", int64(s.Dropped)),
-		AgentInt(prefix+"dropped_lines", int64(s.DroppedLines)),
-		AgentInt(prefix+"refused_batches", int64(s.Refused)),
-		AgentInt(prefix+"refused_lines", int64(s.RefusedLines)),
-		AgentInt(prefix+"retries", int64(s.Retries)),
-		AgentInt(prefix+"queue_batches", int64(s.QueueLen)),
-		AgentInt(prefix+"queue_lines", int64(s.QueueLines)),
-		AgentInt(prefix+"queue_bytes", int64(s.QueueBytes)),
-	}
-}
-
 // Writer delivers one batch. An error that wraps [ErrRefused] is final for that
 // batch; after any other the same batch is tried again later. It is called by one
 // goroutine at a time.

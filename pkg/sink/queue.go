@@ -41,7 +41,7 @@ type Queue struct {
 	bytes   int    // of waiting
 	flight  *Batch // the batch the worker holds
 	closed  bool
-	stats   Stats // but for the Queue… fields
+	stats   Stats // but for what waits
 }
 
 // NewQueue starts delivering to w, which it owns from then on.
@@ -87,6 +87,7 @@ func (q *Queue) Enqueue(b Batch) {
 		dropped = 1
 		q.drop(b)
 	} else {
+		q.stats.Accepted.add(b.Lines)
 		for len(q.waiting) > 0 && (len(q.waiting) >= q.opt.MaxBatches || q.bytes+len(b.Data) > q.opt.MaxBytes) {
 			q.drop(q.pop())
 			dropped++
@@ -115,14 +116,13 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats
-	s.QueueLen, s.QueueBytes = len(q.waiting), q.bytes
+	s.WaitingBytes = int64(q.bytes)
 	for _, b := range q.waiting {
-		s.QueueLines += b.Lines
+		s.Waiting.add(b.Lines)
 	}
 	if q.flight != nil {
-		s.QueueLen++
-		s.QueueBytes += len(q.flight.Data)
-		s.QueueLines += q.flight.Lines
+		s.Waiting.add(q.flight.Lines)
+		s.WaitingBytes += int64(len(q.flight.Data))
 	}
 	return s
 }
@@ -213,8 +213,11 @@ func (q *Queue) pop() Batch {
 }
 
 func (q *Queue) drop(b Batch) {
-	q.stats.Dropped++
-	q.stats.DroppedLines += uint64(b.Lines)
+	why := DropFull
+	if q.closed {
+		why = DropStopped
+	}
+	q.stats.Dropped[why].add(b.Lines)
 }
 
 // jittered returns d, less up to a half: agents that lost the same server must not

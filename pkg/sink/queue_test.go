@@ -67,12 +67,12 @@ func TestQueueRetriesWithBackoffThenDelivers(t *testing.T) {
 		q.Enqueue(batch("a\nb\n"))
 		q.Enqueue(batch("c\n"))
 		synctest.Wait()
-		require.Equal(t, 2, q.Stats().QueueLen)
-		require.Equal(t, 3, q.Stats().QueueLines)
+		require.Equal(t, uint64(2), q.Stats().Waiting.Batches)
+		require.Equal(t, uint64(3), q.Stats().Waiting.Lines)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, "a\nb\nc\n", w.got.String())
-		require.Equal(t, Stats{Written: 2, WrittenLines: 3, Retries: 5}, q.Stats())
+		require.Equal(t, Stats{Accepted: Tally{2, 3}, Delivered: Tally{2, 3}, Retries: 5}, q.Stats())
 		for i, limit := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			gap := w.at[i+1].Sub(w.at[i])
 			require.LessOrEqual(t, gap, limit)
@@ -94,7 +94,10 @@ func TestQueueDropsOldestAndCounts(t *testing.T) {
 		for i := 1; i <= 4; i++ {
 			q.Enqueue(batch(fmt.Sprintf("%d\n%d\n", i, i)))
 		}
-		require.Equal(t, Stats{Dropped: 2, DroppedLines: 4, QueueLen: 3, QueueLines: 5, QueueBytes: 10}, q.Stats())
+		s := q.Stats()
+		require.Equal(t, Tally{2, 4}, s.Dropped[DropFull])
+		require.Equal(t, Tally{3, 5}, s.Waiting)
+		require.Equal(t, int64(10), s.WaitingBytes)
 		close(w.block)
 		synctest.Wait()
 		require.Equal(t, "0\n3\n3\n4\n4\n", w.got.String())
@@ -107,13 +110,14 @@ func TestQueueDropsOldestAndCounts(t *testing.T) {
 		q.Enqueue(batch("1\n"))
 		q.Enqueue(batch("2\n"))
 		q.Enqueue(batch("3\n"))
-		s := q.Stats()
-		require.Equal(t, uint64(2), s.Dropped)
-		require.Equal(t, 3, s.QueueLen)
+		s = q.Stats()
+		require.Equal(t, Tally{2, 2}, s.Dropped[DropFull])
+		require.Equal(t, Tally{3, 3}, s.Waiting)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorContains(t, q.Close(ctx), "3 batches (3 lines) not delivered")
-		require.Equal(t, Stats{Dropped: 5, DroppedLines: 5}, q.Stats())
+		s = q.Stats()
+		require.Equal(t, Tally{5, 5}, s.DroppedAll())
 	})
 }
 
@@ -128,11 +132,11 @@ func TestQueuePoisonGivesWay(t *testing.T) {
 		q.Enqueue(batch("poison\n"))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Zero(t, q.Stats().Dropped)
+		require.Zero(t, q.Stats().Dropped[DropFull])
 		q.Enqueue(batch("next\n"))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		require.Equal(t, uint64(1), q.Stats().Dropped)
+		require.Equal(t, Tally{1, 1}, q.Stats().Dropped[DropFull])
 		w.mu.Lock()
 		w.errs = nil
 		w.mu.Unlock()
@@ -153,11 +157,11 @@ func TestQueueRefusedIsNotRetriedAndLoggedOnce(t *testing.T) {
 			q.Enqueue(batch("a\n"))
 		}
 		synctest.Wait()
-		require.Equal(t, Stats{Written: 1, WrittenLines: 1, Refused: 2, RefusedLines: 2}, q.Stats())
+		require.Equal(t, Stats{Accepted: Tally{3, 3}, Delivered: Tally{3, 1}, Refused: 2}, q.Stats())
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("batch refused")))
 		require.NoError(t, q.Close(t.Context()))
 		q.Enqueue(batch("late\n"))
-		require.Equal(t, uint64(1), q.Stats().Dropped, "a closed queue takes nothing")
+		require.Equal(t, Tally{1, 1}, q.Stats().Dropped[DropStopped], "a closed queue takes nothing")
 	})
 }
 
@@ -183,7 +187,7 @@ func TestQueueCloseFlushesWithinItsDeadline(t *testing.T) {
 		begin = time.Now()
 		require.Error(t, q.Close(t.Context()))
 		require.InDelta(t, closeDefault, time.Since(begin), float64(closeGrace))
-		require.Equal(t, Stats{Dropped: 1, DroppedLines: 1, Retries: q.Stats().Retries}, q.Stats())
+		require.Equal(t, Tally{1, 1}, q.Stats().Dropped[DropStopped])
 	})
 }
 

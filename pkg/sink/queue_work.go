@@ -29,7 +29,7 @@ func (q *Queue) work(ctx context.Context) {
 			}
 			failing = true
 			if held, ok := q.downLog.allow(time.Now()); ok && ctx.Err() == nil {
-				q.log.Warn("delivery delayed", "err", err, "queued_batches", q.Stats().QueueLen, "similar_not_logged", held)
+				q.log.Warn("delivery delayed", "err", err, "queued_batches", q.Stats().Waiting.Batches, "similar_not_logged", held)
 			}
 			if !q.pause(ctx, q.delay(err, wait)) {
 				return
@@ -73,12 +73,11 @@ func (q *Queue) settle(b Batch, refusal error) {
 		return
 	}
 	q.flight = nil
+	q.stats.Delivered.Batches++
 	if refusal == nil {
-		q.stats.Written++
-		q.stats.WrittenLines += uint64(b.Lines)
+		q.stats.Delivered.Lines += uint64(b.Lines)
 	} else {
-		q.stats.Refused++
-		q.stats.RefusedLines += uint64(b.Lines)
+		q.stats.Refused += uint64(b.Lines)
 	}
 	q.mu.Unlock()
 	if refusal == nil {
