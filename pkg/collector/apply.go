@@ -85,14 +85,14 @@ func (l *loop) refresh(p *path, e *endpoint) {
 	p.target, p.route = e.target, e.route
 	l.enlist(p)
 	l.frameProbes(p)
+	if e.addr.Addr().Zone() != "" {
+		p.dest = sock.NewSockaddr(e.addr) // the interface may have been made anew
+		l.broken.Store(true)
+	}
 	for i := range p.flows {
 		f := &p.flows[i]
 		if moved {
 			f.stamped = e.route.stamps || p.kernel
-		}
-		if e.addr.Addr().Zone() != "" {
-			f.dest = sock.NewSockaddr(e.addr) // the interface may have been made anew
-			l.broken.Store(true)
 		}
 		if f.sock.fd < 0 {
 			l.reopenSocket(f.sock)
@@ -104,7 +104,7 @@ func (l *loop) refresh(p *path, e *endpoint) {
 // retire takes a path out of the schedule; replies to what it sent still count.
 func (l *loop) retire(p *path) {
 	for i := range p.flows {
-		l.left -= p.flows[i].left
+		l.left -= int(p.flows[i].left)
 		p.flows[i].left = 0
 	}
 	l.retiring = append(l.retiring, p)
@@ -206,24 +206,33 @@ func (l *loop) forget(p *path) {
 // the plan and had the same session comes after it, for as long as it waits.
 func (l *loop) link(f *flow) {
 	k := f.mapKey()
-	f.older = l.byKey[k]
+	if older := l.byKey[k]; older != nil {
+		l.older[f] = older
+	}
 	l.byKey[k] = f
 }
 
 func (l *loop) unlink(f *flow) {
 	k := f.mapKey()
 	if l.byKey[k] == f {
-		if f.older == nil {
-			delete(l.byKey, k)
+		if older := l.older[f]; older != nil {
+			l.byKey[k] = older
 		} else {
-			l.byKey[k] = f.older
+			delete(l.byKey, k)
 		}
+		delete(l.older, f)
 		return
 	}
-	for at := l.byKey[k]; at != nil; at = at.older {
-		if at.older == f {
-			at.older = f.older
-			return
+	for at := l.byKey[k]; at != nil; at = l.older[at] {
+		if l.older[at] != f {
+			continue
 		}
+		if older := l.older[f]; older != nil {
+			l.older[at] = older
+		} else {
+			delete(l.older, at)
+		}
+		delete(l.older, f)
+		return
 	}
 }

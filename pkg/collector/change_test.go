@@ -209,21 +209,22 @@ func TestScheduleKeepsItsPlaceWhenFlowsChange(t *testing.T) {
 
 // The reply to a probe of a path that was replaced finds it behind the new one.
 func TestHolderFindsTheOlderSession(t *testing.T) {
-	old := &flow{slots: make([]slot, 4), next: 3}
-	now := &flow{slots: make([]slot, 4), next: 2, older: old}
+	of := func(next uint32) *flow { return &flow{path: &path{slots: make([]slot, 4), inFlight: 4}, next: next} }
+	old, now := of(3), of(2)
+	l := &loop{byKey: map[flowKey]*flow{}, older: map[*flow]*flow{now: old}}
 	old.slot(1).wire, now.slot(1).wire = 77, 88
-	require.Same(t, old, now.holder(1, 77))
-	require.Same(t, now, now.holder(1, 88))
-	require.Same(t, now, now.holder(1, stamp.Timestamp(99)), "a T1 of nobody's is a mismatch of the newer")
-	require.Nil(t, now.holder(2, 99))
-	l := &loop{byKey: map[flowKey]*flow{}}
+	require.Same(t, old, l.holder(now, 1, 77))
+	require.Same(t, now, l.holder(now, 1, 88))
+	require.Same(t, now, l.holder(now, 1, stamp.Timestamp(99)), "a T1 of nobody's is a mismatch of the newer")
+	require.Nil(t, l.holder(now, 2, 99))
+	clear(l.older)
 	for _, f := range []*flow{old, now} {
-		f.path, f.sock = &path{}, &socket{}
-		f.older = nil
+		f.sock = &socket{}
 		l.link(f)
 	}
+	require.Equal(t, map[*flow]*flow{now: old}, l.older)
 	l.unlink(old)
-	require.Nil(t, now.older)
+	require.Empty(t, l.older)
 	l.unlink(now)
 	require.Empty(t, l.byKey)
 }

@@ -63,7 +63,7 @@ func (l *loop) reap() {
 	for _, p := range l.retiring {
 		open := len(p.windows) > 0
 		for i := range p.flows {
-			open = open || p.flows[i].tail != p.flows[i].next || p.flows[i].dir.total > 0
+			open = open || p.flows[i].tail != p.flows[i].next || p.flows[i].dir.total() > 0
 		}
 		if open {
 			kept = append(kept, p)

@@ -15,21 +15,34 @@ package collector
 // Reordering bends this unless b is clean: its tx above all before it, and no
 // later probe answered before it. Until a clean reply comes, nothing is decided.
 type direction struct {
-	base    counters    // of the last clean reply; kind noCounters: none yet
-	kind    counterKind // of the session's replies so far
-	maxTx   uint32      // highest tx settled
-	seen    uint32      // replies settled since the base; decided reverse losses count too
-	refused uint32      // refused probes already decided since the base
-	torn    bool        // something since the base was given up as unsplit: only rebase
-	lead    int32       // rx beyond the probes sent, at the base; 0 or less in a session of our own
-	suspect bool        // the last clean reply was above lead
-	proved  bool        // a reply number differed from the sender's: the reflector counts
-	pending [4]pendingLoss
-	total   uint32 // sum of pending
+	pending *pendingLosses // nil: none so far, as with most flows
+	base    counters       // of the last clean reply; kind noCounters: none yet
+	maxTx   uint32         // highest tx settled
+	seen    uint32         // replies settled since the base; decided reverse losses count too
+	refused uint32         // refused probes already decided since the base
+	lead    int32          // rx beyond the probes sent, at the base; 0 or less in a session of our own
+	kind    counterKind    // of the session's replies so far
+	torn    bool           // something since the base was given up as unsplit: only rebase
+	suspect bool           // the last clean reply was above lead
+	proved  bool           // a reply number differed from the sender's: the reflector counts
 }
 
 // pendingLoss is how many probes of one window await a decision.
 type pendingLoss struct{ win, n uint32 }
+
+// pendingLosses are those of a flow, of a few windows.
+type pendingLosses struct {
+	of    [4]pendingLoss
+	total uint32 // their sum
+}
+
+// total is how many probes await a decision.
+func (d *direction) total() uint32 {
+	if d.pending == nil {
+		return 0
+	}
+	return d.pending.total
+}
 
 // verdict is how many pending probes ended in which way.
 type verdict struct{ forward, reverse, refused uint32 }
@@ -37,9 +50,12 @@ type verdict struct{ forward, reverse, refused uint32 }
 // lose adds one probe that nothing was heard of; it returns the window of one
 // that has to be given up as unsplit since the table is full.
 func (d *direction) lose(win uint32) (given pendingLoss) {
-	slot := -1
-	for i := range d.pending {
-		if p := &d.pending[i]; p.n > 0 && p.win == win {
+	if d.pending == nil {
+		d.pending = &pendingLosses{}
+	}
+	all, slot := d.pending, -1
+	for i := range all.of {
+		if p := &all.of[i]; p.n > 0 && p.win == win {
 			slot = i
 			break
 		} else if p.n == 0 && slot < 0 {
@@ -48,20 +64,23 @@ func (d *direction) lose(win uint32) (given pendingLoss) {
 	}
 	if slot < 0 {
 		slot = 0
-		given = d.giveUp(d.pending[0].win)
+		given = d.giveUp(all.of[0].win)
 	}
-	d.pending[slot].win = win
-	d.pending[slot].n++
-	d.total++
+	all.of[slot].win = win
+	all.of[slot].n++
+	all.total++
 	return given
 }
 
 // giveUp removes the pending probes of a window: they are unsplit.
 func (d *direction) giveUp(win uint32) pendingLoss {
-	for i := range d.pending {
-		if p := d.pending[i]; p.n > 0 && p.win == win {
-			d.pending[i].n = 0
-			d.total -= p.n
+	if d.total() == 0 {
+		return pendingLoss{}
+	}
+	for i := range d.pending.of {
+		if p := d.pending.of[i]; p.n > 0 && p.win == win {
+			d.pending.of[i].n = 0
+			d.pending.total -= p.n
 			d.torn = true
 			return p
 		}
@@ -83,7 +102,7 @@ func (d *direction) decide(c counters, extra, open uint32) (v verdict, ok bool) 
 		return verdict{}, false
 	}
 	dtx, drx := int64(int32(c.tx-d.base.tx)), int64(int32(c.rx-d.base.rx))
-	all := int64(d.total) + int64(open)
+	all := int64(d.total()) + int64(open)
 	reverse := dtx - int64(d.seen) - int64(extra)
 	refused := drx - dtx - int64(d.refused)
 	forward := all - reverse - refused
@@ -94,11 +113,11 @@ func (d *direction) decide(c counters, extra, open uint32) (v verdict, ok bool) 
 	case open == 0:
 		return verdict{uint32(forward), uint32(reverse), uint32(refused)}, true
 	case forward == all:
-		return verdict{forward: d.total}, true
+		return verdict{forward: d.total()}, true
 	case reverse == all:
-		return verdict{reverse: d.total}, true
+		return verdict{reverse: d.total()}, true
 	case refused == all:
-		return verdict{refused: d.total}, true
+		return verdict{refused: d.total()}, true
 	}
 	return verdict{}, false
 }
@@ -109,21 +128,21 @@ func (d *direction) decide(c counters, extra, open uint32) (v verdict, ok bool) 
 func (d *direction) spend(v verdict, each func(win uint32, v verdict)) {
 	d.seen += v.reverse
 	d.refused += v.refused
-	for d.total > 0 {
+	for d.total() > 0 {
 		oldest := -1
-		for i := range d.pending {
-			if p := d.pending[i]; p.n > 0 && (oldest < 0 || int32(p.win-d.pending[oldest].win) < 0) {
+		for i := range d.pending.of {
+			if p := d.pending.of[i]; p.n > 0 && (oldest < 0 || int32(p.win-d.pending.of[oldest].win) < 0) {
 				oldest = i
 			}
 		}
-		p := &d.pending[oldest]
+		p := &d.pending.of[oldest]
 		share := verdict{forward: min(v.forward, p.n)}
 		share.refused = min(v.refused, p.n-share.forward)
 		share.reverse = min(v.reverse, p.n-share.forward-share.refused)
 		v.forward -= share.forward
 		v.refused -= share.refused
 		v.reverse -= share.reverse
-		d.total -= p.n
+		d.pending.total -= p.n
 		p.n = 0
 		each(p.win, share)
 	}

@@ -16,7 +16,7 @@ type outbox struct {
 	fd    int // of the socket
 	flows [batchSize]*flow
 	n     int
-	count uint64 // of the batch at hand, the only one of that number; marks the flows in it
+	count uint32 // of the batch at hand, the only one of that number; marks the flows in it
 }
 
 // sendDue sends what is due, at most a few batches, so that replies get their turn.
@@ -55,7 +55,7 @@ func (l *loop) spendCount(f *flow, n int64) int64 {
 		return n
 	}
 	n = min(n, int64(f.left))
-	f.left -= int(n)
+	f.left -= int32(n)
 	l.left -= int(n)
 	return n
 }
@@ -66,7 +66,7 @@ func (l *loop) prepare(f *flow, due int64) {
 		l.notSent(f, f.sock.whyClosed(), 1)
 		return
 	}
-	if f.next-f.tail >= uint32(len(f.slots)) {
+	if f.next-f.tail >= f.path.inFlight {
 		l.notSent(f, reasonInFlight, 1)
 		return
 	}
@@ -91,7 +91,7 @@ func (l *loop) prepare(f *flow, due int64) {
 	t, b := f.path.next(f), o.batch.Buffer(i)
 	if o == &l.out {
 		o.batch.SetLen(i, t.Put(b, f.next, s.wire, f.next+1))
-		o.batch.SetAddr(i, &f.dest)
+		o.batch.SetAddr(i, &f.path.dest)
 		mark := f.path.mark
 		if s.is(slotKernel) && f.silent(l.drained) {
 			// Is it the network, or does this host not transmit? A stamp is dear, and
@@ -117,7 +117,7 @@ func (l *loop) flushAll() {
 	}
 }
 
-func (l *loop) nextBatch() uint64 {
+func (l *loop) nextBatch() uint32 {
 	l.batches++
 	return l.batches
 }

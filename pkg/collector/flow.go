@@ -1,30 +1,28 @@
 package collector
 
 import (
-	"github.com/llama-agent/llama-agent/internal/sock"
 	"github.com/llama-agent/llama-agent/internal/stamp"
 )
 
-// A flow is one STAMP session: (source, destination, source port, class).
+// A flow is one STAMP session: (source, destination, source port, class). There may be
+// half a million: what few of them need stands elsewhere, and the order of the fields
+// leaves no gaps.
 type flow struct {
-	path  *path
-	sock  *socket
-	dest  sock.Sockaddr
-	index int32 // in path.flows
-
-	next uint32 // sequence number of the next probe
-	tail uint32 // oldest probe that is not yet forgotten; slots hold [tail, next)
-	seen uint32 // 1 + highest sequence number answered so far: what arrives below is reordered
-	left int    // probes still to send where the count is limited
-
-	slots   []slot // ring: the slot of a probe is its sequence number modulo len
-	dir     direction
+	path    *path
+	sock    *socket
 	lastRTT int64 // ns, of the last settled probe that had one; -1 if none
-	marks   marks // as last seen
-	batch   uint64
-	older   *flow // a flow that is gone from the plan and had the same session
-	stamped bool  // what it transmits is stamped: a probe without a stamp never left
-	row     int32 // in the kernel's tables; -1 if it has none
+	dir     direction
+
+	next  uint32 // sequence number of the next probe
+	tail  uint32 // oldest probe that is not yet forgotten; slots hold [tail, next)
+	seen  uint32 // 1 + highest sequence number answered so far: what arrives below is reordered
+	left  int32  // probes still to send where the count is limited
+	batch uint32 // number of the batch that its last probe was put in
+	row   int32  // in the kernel's tables; -1 if it has none
+
+	marks   marks  // as last seen
+	index   uint16 // in path.flows
+	stamped bool   // what it transmits is stamped: a probe without a stamp never left
 }
 
 // A slot collects what is heard of one probe until it is forgotten.
@@ -90,7 +88,11 @@ const unknown = 0xff
 
 var noMarks = marks{unknown, unknown, unknown, unknown}
 
-func (f *flow) slot(seq uint32) *slot { return &f.slots[seq%uint32(len(f.slots))] }
+// slot returns where a probe is remembered: a ring, by its number.
+func (f *flow) slot(seq uint32) *slot {
+	n := f.path.inFlight
+	return &f.path.slots[uint32(f.index)*n+seq%n]
+}
 
 // holds says whether the probe with that number is still remembered.
 func (f *flow) holds(seq uint32) bool { return seq-f.tail < f.next-f.tail }
@@ -98,8 +100,8 @@ func (f *flow) holds(seq uint32) bool { return seq-f.tail < f.next-f.tail }
 // holder returns the flow that has the probe with that number and T1 in flight:
 // f, or one that left the plan and had the same session before it. If none has
 // both, it is f as long as f has the number; else nil.
-func (f *flow) holder(seq uint32, wire stamp.Timestamp) *flow {
-	for g := f; g != nil; g = g.older {
+func (l *loop) holder(f *flow, seq uint32, wire stamp.Timestamp) *flow {
+	for g := f; g != nil; g = l.older[g] {
 		if g.holds(seq) && g.slot(seq).wire == wire {
 			return g
 		}

@@ -37,7 +37,7 @@ func (l *loop) enlist(p *path) {
 	p.kernel = p.route.kernel
 	for i := range p.flows {
 		if f := &p.flows[i]; p.kernel && f.row < 0 {
-			row, err := l.kernel.AddFlow(p.key.addr, f.sock.port, p.key.ssid, len(f.slots))
+			row, err := l.kernel.AddFlow(p.key.addr, f.sock.port, p.key.ssid, int(p.inFlight))
 			if err != nil {
 				if !l.full {
 					l.full = true
@@ -47,6 +47,7 @@ func (l *loop) enlist(p *path) {
 				break
 			}
 			f.row = int32(row)
+			l.rows = append(l.rows, make([]*flow, max(0, int(row)+1-len(l.rows)))...)
 			l.rows[row] = f
 		}
 	}
@@ -65,7 +66,7 @@ func (l *loop) delist(f *flow) {
 	if f.row < 0 {
 		return
 	}
-	delete(l.rows, uint32(f.row))
+	l.rows[f.row] = nil
 	if err := l.kernel.RemoveFlow(uint32(f.row)); err != nil {
 		l.log.Warn("flow stays in the kernel's tables", "error", err)
 	}
@@ -80,7 +81,11 @@ func (l *loop) readCaptured() (all bool) {
 // captured fills in the slot of the probe that was answered.
 func (l *loop) captured(c *probe.Captured) {
 	l.taken = c.T4
-	f, r := l.rows[c.Row], &l.decoded
+	var f *flow
+	if int(c.Row) < len(l.rows) {
+		f = l.rows[c.Row]
+	}
+	r := &l.decoded
 	if f == nil || stamp.DecodeReply(c.Reply, r) != nil {
 		l.stats.add(countReplyStale)
 		return

@@ -40,9 +40,10 @@ type loop struct {
 	paths    map[pathKey]*path
 	retiring []*path // gone from the plan, with windows still to be written
 	byKey    map[flowKey]*flow
-	rows     map[uint32]*flow // in the kernel's tables
-	full     bool             // those are, or were once
-	wire     stamp.Clock      // how T1 is written
+	older    map[*flow]*flow // to a flow, one that is gone from the plan and had the same session
+	rows     []*flow         // by their row in the kernel's tables
+	full     bool            // those are, or were once
+	wire     stamp.Clock     // how T1 is written
 
 	estimated stamp.ErrorEstimate // in the probes now
 	anyAuth   bool
@@ -64,7 +65,7 @@ type loop struct {
 		sockets map[int]*packetSocket // by interface index
 		told    map[string]bool
 	}
-	batches uint64 // numbers them
+	batches uint32 // numbers them
 	in      *sock.Batch
 	fits    int // octets of payload, in out and in
 	errs    *sock.Batch
@@ -96,8 +97,8 @@ const (
 func newLoop(o *Options, c clock) (l *loop, err error) {
 	l = &loop{
 		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources,
-		observe: o.Observe, kernel: o.Kernel, rows: map[uint32]*flow{}, counted: o.Count > 0, count: o.Count, log: o.Log,
-		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{},
+		observe: o.Observe, kernel: o.Kernel, counted: o.Count > 0, count: o.Count, log: o.Log,
+		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{}, older: map[*flow]*flow{},
 		errs:    sock.NewBatch(batchSize, 256),
 		reports: make(chan event, 64),
 	}
@@ -245,7 +246,9 @@ func (l *loop) finish() {
 
 func (l *loop) close() error {
 	for _, f := range l.rows {
-		l.delist(f)
+		if f != nil {
+			l.delist(f)
+		}
 	}
 	for _, s := range l.sockets {
 		l.closeSocket(s)

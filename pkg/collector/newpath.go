@@ -24,7 +24,6 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	if len(w.ports) == 0 {
 		return nil, errors.New("no source port is left for it: other targets have its address")
 	}
-	// A probe is held until Late after it was sent, and then until the sockets were read.
 	slots := inFlight(l.late, l.schedule.interval)
 	if l.counted {
 		slots = min(slots, l.count)
@@ -41,21 +40,20 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	}
 	made := &path{
 		key: w.key, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
-		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, flows: make([]flow, len(w.ports)),
+		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, dest: sock.NewSockaddr(w.addr), flows: make([]flow, len(w.ports)),
+		slots: make([]slot, slots*len(w.ports)), inFlight: uint32(slots),
 	}
 	l.anyAuth = l.anyAuth || auth != nil
-	ring := make([]slot, slots*len(w.ports)) // one allocation a path
 	for i := range made.flows {
-		made.flows[i] = flow{path: made, dest: sock.NewSockaddr(w.addr), index: int32(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps,
-			slots: ring[i*slots : (i+1)*slots : (i+1)*slots]}
+		made.flows[i] = flow{path: made, index: uint16(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps}
 	}
 	if l.oneWay {
-		made.transits = make([]transit, len(ring))
+		made.transits = make([]transit, len(made.slots))
 	}
 	for i := range made.flows {
 		if err := l.bind(&made.flows[i], p, w); err != nil {
 			for j := range i {
-				l.left -= made.flows[j].left
+				l.left -= int(made.flows[j].left)
 				l.unlink(&made.flows[j])
 				made.flows[j].sock.flows--
 			}
@@ -67,7 +65,16 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	return made, nil
 }
 
-func inFlight(late, interval int64) int { return int((late+2*int64(drainEvery))/interval) + 2 }
+// inFlight: a probe is held until late after it was sent, and then until the sockets
+// were read; one more may be late itself. Where the interval is more than twice as
+// long, one is forgotten well before the next, and half a million flows save a slot each.
+func inFlight(late, interval int64) int {
+	held := late + 2*int64(drainEvery)
+	if interval > 2*held {
+		return 1
+	}
+	return int(held/interval) + 2
+}
 
 // InFlight is how many probes of a flow are remembered at once, at the most.
 func InFlight(t probe.Timing) int { return inFlight(int64(t.Late), int64(t.Interval)) }
@@ -99,7 +106,7 @@ func (l *loop) bind(f *flow, p *resolvedPlan, w *plannedPath) error {
 		key.index += p.Count * len(p.Classes)
 	}
 	f.sock.flows++
-	f.left = l.count
+	f.left = int32(l.count)
 	l.left += l.count
 	l.link(f)
 	return nil

@@ -37,8 +37,7 @@ func (l *loop) noteTransit(f *flow, r *stamp.Reply) {
 }
 
 func (p *path) transit(f *flow, seq uint32) *transit {
-	n := len(f.slots)
-	return &p.transits[int(f.index)*n+int(seq%uint32(n))]
+	return &p.transits[uint32(f.index)*p.inFlight+seq%p.inFlight]
 }
 
 // endOneWay divides an RTT into its two ways: T2-T1 and T4-T3, each between the

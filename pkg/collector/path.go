@@ -33,7 +33,10 @@ type path struct {
 	auth     *stamp.Authenticator
 	mark     sock.Outgoing
 	framing  *framing // nil: probes leave from their UDP sockets
+	dest     sock.Sockaddr
 	flows    []flow
+	slots    []slot // of all flows, inFlight of each
+	inFlight uint32
 	windows  []*pathWindow
 	kernel   bool    // probes from now on are measured in the kernel
 	stamped  bool    // a transmit stamp has come: the clock is the sockets'

@@ -94,7 +94,7 @@ func (l *loop) reply(s *socket, b []byte, from netip.AddrPort, m *sock.Meta) {
 		l.stats.add(countReplyAuth)
 		return
 	}
-	if f = f.holder(r.SenderSeq, r.SenderTimestamp); f == nil {
+	if f = l.holder(f, r.SenderSeq, r.SenderTimestamp); f == nil {
 		l.stats.add(countReplyStale)
 		return
 	}
@@ -283,7 +283,7 @@ func (l *loop) slotOf(s *socket, to netip.AddrPort, b []byte) (*flow, *slot) {
 		return nil, nil
 	}
 	wire := stamp.Timestamp(binary.BigEndian.Uint64(b[at:]))
-	if f = f.holder(seq, wire); f == nil || f.slot(seq).wire != wire {
+	if f = l.holder(f, seq, wire); f == nil || f.slot(seq).wire != wire {
 		return nil, nil
 	}
 	return f, f.slot(seq)

@@ -11,7 +11,7 @@ func testSchedule(flows int, interval time.Duration) *schedule {
 	s := &schedule{interval: int64(interval)}
 	fs := make([]*flow, flows)
 	for i := range fs {
-		fs[i] = &flow{index: int32(i)}
+		fs[i] = &flow{index: uint16(i)}
 	}
 	s.restart(fs, 1e9)
 	return s

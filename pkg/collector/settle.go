@@ -198,10 +198,10 @@ func (l *loop) advance(f *flow, s *slot) {
 	if c.kind == noCounters {
 		return
 	}
-	if c.kind != d.kind || int64(int32(d.maxTx-c.tx)) > int64(len(f.slots)) {
+	if c.kind != d.kind || int64(int32(d.maxTx-c.tx)) > int64(f.path.inFlight) {
 		// The reflector has forgotten the session: reordering does not reach that far.
 		l.giveUpAll(f)
-		*d = direction{kind: c.kind, maxTx: c.tx, proved: d.proved}
+		*d = direction{kind: c.kind, maxTx: c.tx, proved: d.proved, pending: d.pending}
 	}
 	if ahead(d.maxTx, c.tx) {
 		return
@@ -214,7 +214,7 @@ func (l *loop) advance(f *flow, s *slot) {
 		}
 		return
 	}
-	if d.total == 0 && c.tx-d.base.tx == d.seen && c.rx-d.base.rx == d.seen+d.refused {
+	if d.total() == 0 && c.tx-d.base.tx == d.seen && c.rx-d.base.rx == d.seen+d.refused {
 		d.rebase(c, f.tail)
 		return
 	}
@@ -241,7 +241,7 @@ func (f *flow) clean(seq uint32, c counters) bool {
 		if s.state != slotAnswered || s.counters.kind != c.kind {
 			continue
 		}
-		if back := int32(c.tx - s.counters.tx); back >= 0 && int(back) <= len(f.slots) {
+		if back := int32(c.tx - s.counters.tx); back >= 0 && uint32(back) <= f.path.inFlight {
 			return false
 		}
 	}
@@ -251,7 +251,7 @@ func (f *flow) clean(seq uint32, c counters) bool {
 // closeWindow decides what can be decided of the flow's losses in span num, by
 // replies to later probes if there are any, and gives up the rest as unsplit.
 func (l *loop) closeWindow(f *flow, num uint32) {
-	if f.dir.total > 0 {
+	if f.dir.total() > 0 {
 		l.lookAhead(f)
 	}
 	l.giveUp(f, f.dir.giveUp(num))
@@ -302,9 +302,11 @@ func (l *loop) giveUp(f *flow, p pendingLoss) {
 }
 
 func (l *loop) giveUpAll(f *flow) {
-	for i := range f.dir.pending {
-		if p := f.dir.pending[i]; p.n > 0 {
-			l.giveUp(f, f.dir.giveUp(p.win))
+	if f.dir.total() > 0 {
+		for _, p := range f.dir.pending.of {
+			if p.n > 0 {
+				l.giveUp(f, f.dir.giveUp(p.win))
+			}
 		}
 	}
 	f.dir.torn = false

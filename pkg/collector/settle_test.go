@@ -10,9 +10,9 @@ import (
 
 // testFlow is a flow of a loop without sockets: one probe a millisecond, all in window 0.
 func testFlow(slots int) (*loop, *flow) {
-	p := &path{flows: make([]flow, 1), target: &probe.Target{}}
+	p := &path{flows: make([]flow, 1), target: &probe.Target{}, slots: make([]slot, slots), inFlight: uint32(slots)}
 	f := &p.flows[0]
-	*f = flow{path: p, sock: &socket{fd: -1}, lastRTT: -1, marks: noMarks, slots: make([]slot, slots)}
+	*f = flow{path: p, sock: &socket{fd: -1}, lastRTT: -1, marks: noMarks}
 	l := &loop{timeout: 1e9, late: 2e9, clock: &fakeClock{}}
 	l.spans.begin(1e18, 1)
 	return l, f

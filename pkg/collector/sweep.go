@@ -82,8 +82,8 @@ func (s *sweep) next(f *flow) *stamp.Template {
 }
 
 func (s *sweep) at(f *flow, seq uint32) int {
-	n := len(f.slots)
-	return int(f.index)*n + int(seq%uint32(n))
+	n := f.path.inFlight
+	return int(uint32(f.index)*n + seq%n)
 }
 
 // next returns the probe that the flow sends now.
