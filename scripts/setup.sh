@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs through apt what is missing for the purpose named (test, generate, vm), and nothing if nothing is missing.
-# Without the right to install it says what to install, and goes on: what cannot run then is skipped by name,
+# Servers that tests deliver to are built into bin/tools where Debian has none, pinned, once. Without the right to install it says what to install, and goes on: what cannot run then is skipped by name,
 # or fails where LLAMA_TEST_NOSKIP is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +16,18 @@ needs_go() {
 
 root=()
 packages=()   # to install
-unpack=()     # to unpack a single program from, into bin/tools
+unpack=()     # package:program…, to unpack only the programs of, into bin/tools
+build=()      # program:version:package:tags, to build into bin/tools
 
 need() { # program package
 	has "$1" || packages+=("$2")
+}
+
+# needs_server wants a program of just this version and these build tags.
+needs_server() { # program version package [tags]
+	local built
+	built=$(go version -m "$tools/$1" 2>/dev/null) || built=
+	[[ $built == *"$2"* && $built == *"${4:+-tags=$4}"* ]] || build+=("$1:$2:$3:${4:-}")
 }
 
 case ${1:-} in
@@ -34,7 +42,12 @@ test)
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	need busybox busybox-static                    # reads the archives that guests boot from
 	need depmod kmod                               # what modules need each other, as guests are told
-	has influxd || unpack+=(influxdb)              # the sink's test against a real server
+	has influxd || unpack+=(influxdb:influxd)      # InfluxDB 1.6
+	{ has prometheus && has promtool; } || unpack+=("prometheus:prometheus promtool")
+	needs_server influxd-1.8 v1.8.10 github.com/influxdata/influxdb/cmd/influxd # the write API of 2.x too
+	needs_server victoria-metrics v1.150.0 github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+	needs_server telegraf v1.37.2 github.com/influxdata/telegraf/cmd/telegraf \
+		custom,inputs.influxdb_listener,inputs.influxdb_v2_listener,inputs.socket_listener,inputs.execd,outputs.file,outputs.influxdb,parsers.influx,serializers.influx
 	;;
 generate)
 	version=${CLANG_VERSION:?which clang: make generate sets it}
@@ -63,7 +76,22 @@ vm)
 	;;
 esac
 
-all=("${packages[@]}" "${unpack[@]}")
+# Of what a module brings, only the program is kept. It appears whole or not at all: others may build beside this.
+for server in "${build[@]}"; do
+	IFS=: read -r program version package tags <<<"$server"
+	echo "setup: building $program $version into bin/tools (a minute or two, once)"
+	mkdir -p "$tools"
+	new=$(mktemp -d "$tools/new.XXXXXX")
+	if GOBIN=$new GOFLAGS='' CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' -tags="$tags" "$package@$version" 2>"$new/log"; then
+		mv "$new/${package##*/}" "$tools/$program"
+	else
+		grep -v '^go: downloading' "$new/log" >&2 || true
+		echo "setup: $program cannot be built; by hand: go install $package@$version" >&2
+	fi
+	rm -rf "$new"
+done
+
+all=("${packages[@]}" "${unpack[@]%%:*}")
 
 [ ${#all[@]} -gt 0 ] || exit 0
 
@@ -86,12 +114,15 @@ if [ ${#packages[@]} -gt 0 ]; then
 	apt install -y --no-install-recommends "${packages[@]}" >/dev/null || missing "apt-get install failed"
 fi
 
-# A package with a service is only unpacked: installing it would enable and start a database on this host.
-for package in "${unpack[@]}"; do
+# A package with a service is only unpacked: installing it would enable and start a server on this host.
+for entry in "${unpack[@]}"; do
+	package=${entry%%:*}
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	(cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg-deb -x ./*.deb root) || missing "apt-get download $package failed"
 	mkdir -p "$tools"
-	install -m 755 "$dir/root/usr/bin/influxd" "$tools/influxd"
+	for program in ${entry#*:}; do
+		install -m 755 "$dir/root/usr/bin/$program" "$tools/$program"
+	done
 	rm -rf "$dir"
 done
