@@ -78,9 +78,14 @@ func (h *Hist) Merge(o *Hist) {
 	}
 }
 
-// Reset empties h and keeps its memory while that is small.
+// Reset empties h and keeps its memory, but for an array that few values were in.
 func (h *Hist) Reset() {
-	*h = Hist{sparse: h.sparse[:0]}
+	dense := h.dense
+	if h.count <= maxSparse {
+		dense = nil
+	}
+	clear(dense)
+	*h = Hist{sparse: h.sparse[:0], dense: dense}
 }
 
 func (h *Hist) toDense() {

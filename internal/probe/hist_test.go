@@ -74,6 +74,23 @@ func TestHistEmptyHasNoSummary(t *testing.T) {
 	require.False(t, ok)
 }
 
+// What was in a histogram before is in it no more, whatever memory it keeps.
+func TestHistResetLeavesNothing(t *testing.T) {
+	var h Hist
+	for _, n := range []int64{3, maxSparse + 10, maxSparse + 5, 7, 0, 2} {
+		h.Reset()
+		var want Hist
+		for i := range n {
+			h.Record(i * i * 1000)
+			want.Record(i * i * 1000)
+		}
+		a, _ := h.Summary()
+		b, _ := want.Summary()
+		require.Equal(t, b, a, "%d values", n)
+	}
+	require.Nil(t, h.dense, "few values need no array")
+}
+
 func TestHistRecordDoesNotAllocate(t *testing.T) {
 	var h Hist
 	for i := range int64(maxSparse + 1) {

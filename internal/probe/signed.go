@@ -19,6 +19,12 @@ func (h *SignedHist) Merge(o *SignedHist) {
 	h.positive.Merge(&o.positive)
 }
 
+// Reset empties h.
+func (h *SignedHist) Reset() {
+	h.negative.Reset()
+	h.positive.Reset()
+}
+
 // Count returns how many values were recorded.
 func (h *SignedHist) Count() uint64 { return h.negative.Count() + h.positive.Count() }
 

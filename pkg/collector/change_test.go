@@ -159,8 +159,11 @@ func TestPartsOfAPathMakeOneLine(t *testing.T) {
 		p := &path{flows: make([]flow, 1), target: &probe.Target{Name: "t"}, clock: probe.ClockSocket}
 		p.flows[0].sock = &socket{port: port}
 		w := p.window(0)
-		w.flows[0].Counts = c
-		w.flows[0].rtt.Record(rtt)
+		w.flows[0].sent, w.flows[0].received = uint32(c.Sent), uint32(c.Received)
+		if c.NotSent+c.Lost > 0 {
+			*w.rest(0) = restCounts{notSent: uint32(c.NotSent), lostForward: uint32(c.LostForward)}
+		}
+		w.rtts.record(0, rtt)
 		w.jitter = probe.Some(jitter)
 		return w
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
 )
 
 // fakeClock is moved by hand.
@@ -97,8 +99,9 @@ func TestRTTIsLeftOutAcrossAClockStep(t *testing.T) {
 	}
 	l.settle(f, maxMono)
 	w := f.path.window(0)
-	require.EqualValues(t, 3, w.flows[0].Received)
-	require.EqualValues(t, 2, w.flows[0].rtt.Count())
-	m := w.flows[0].rtt.Quantiles(1)
+	require.EqualValues(t, 3, w.flows[0].received)
+	rtt := w.rtts.of(0, &probe.Hist{})
+	require.EqualValues(t, 2, rtt.Count())
+	m := rtt.Quantiles(1)
 	require.InEpsilon(t, 50_000, m[0], 0.01)
 }

@@ -31,6 +31,7 @@ const (
 // to the paths that the parts became.
 func (r *reporter) details(paths []probe.Path, parts [][]*pathWindow) {
 	var refs []flowRef
+	var rtt probe.Hist
 	for i := range paths {
 		p := &paths[i]
 		is := slowness(p, r.slow)
@@ -38,13 +39,13 @@ func (r *reporter) details(paths []probe.Path, parts [][]*pathWindow) {
 			if w.path.key.addr != p.Addr {
 				continue // it would be told of the wrong address
 			}
+			w.rtts.sort()
 			for j := range w.flows {
-				f := &w.flows[j]
 				ref := flowRef{n: len(refs), rank: rankOther, path: p, part: w, flow: j, alone: len(parts[i]) == 1}
 				switch {
-				case f.Lost > 0:
+				case w.counts(j).Lost > 0:
 					ref.rank = rankLossy
-				case is.slow(&f.rtt):
+				case is.rtt != nil && is.slow(w.rtts.of(j, &rtt)):
 					ref.rank = rankSlow
 				case !r.all:
 					continue
@@ -103,7 +104,7 @@ func slowness(p *probe.Path, factor float64) judge {
 // slow says whether the median RTT of a flow is more than factor times the 90 %
 // quantile of the path's other flows.
 func (j *judge) slow(flow *probe.Hist) bool {
-	if j.rtt == nil || flow.Count() < fewestRTTs || float64(flow.Max()) <= j.least {
+	if flow.Count() < fewestRTTs || float64(flow.Max()) <= j.least {
 		return false
 	}
 	median := flow.Quantiles(0.5)[0]

@@ -3,6 +3,7 @@ package collector
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,13 +19,13 @@ func detailed(name string, rtts ...int64) *pathWindow {
 	for i, us := range rtts {
 		p.flows[i].sock = &socket{port: uint16(20000 + i)}
 		f := &w.flows[i]
+		f.received, f.sent = 10, 10
 		if us < 0 {
-			f.Lost, f.LostUnsplit, us = 1, 1, -us
+			f.sent, us = 11, -us
+			w.rest(uint16(i)).lostUnsplit = 1
 		}
-		f.Received = 10
-		f.Sent = f.Received + f.Lost
 		for n := range int64(10) {
-			f.rtt.Record(us*1000 + n*100)
+			w.rtts.record(uint16(i), us*1000+n*100)
 		}
 	}
 	return w
@@ -57,9 +58,9 @@ func TestSlowFlows(t *testing.T) {
 			r := &reporter{slow: 2, log: slog.New(slog.DiscardHandler), stats: &stats{}}
 			w := detailed("t", c.rtts...)
 			if name == "too few of it" {
-				w.flows[1].rtt = probe.Hist{}
+				w.rtts.list = slices.DeleteFunc(w.rtts.list, func(v uint64) bool { return v>>flowShift == 1 })
 				for range fewestRTTs - 1 {
-					w.flows[1].rtt.Record(1e9)
+					w.rtts.record(1, 1e9)
 				}
 			}
 			got := r.window(&event{paths: []*pathWindow{w}})

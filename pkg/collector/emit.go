@@ -167,6 +167,6 @@ func (l *loop) notSent(f *flow, r reason, n int64) {
 		w := f.path.window(l.spans.open().num)
 		w.notSent[r] += uint64(n)
 		l.reasons[r].Add(uint64(n))
-		w.flows[f.index].NotSent += uint64(n)
+		w.rest(f.index).notSent += uint32(n)
 	}
 }

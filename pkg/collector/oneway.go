@@ -69,6 +69,14 @@ func (p *path) newOneWay() *oneWayWindow {
 	return &oneWayWindow{}
 }
 
+func (w *oneWayWindow) reset() {
+	if w != nil {
+		w.forward.Reset()
+		w.reverse.Reset()
+		w.err = 0
+	}
+}
+
 func (w *oneWayWindow) addTo(p *probe.Path) {
 	if w == nil || w.forward.Count() == 0 {
 		return

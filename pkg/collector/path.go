@@ -2,6 +2,7 @@ package collector
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
 	"github.com/llama-agent/llama-agent/internal/sock"
@@ -38,10 +39,11 @@ type path struct {
 	slots    []slot // of all flows, inFlight of each
 	inFlight uint32
 	windows  []*pathWindow
-	kernel   bool    // probes from now on are measured in the kernel
-	stamped  bool    // a transmit stamp has come: the clock is the sockets'
-	jitter   float64 // ns, RFC 3550 section 6.4.1, running
-	order    int     // in the plan: paths are written in that order
+	spare    atomic.Pointer[pathWindow] // one that was written: the next is made of it
+	kernel   bool                       // probes from now on are measured in the kernel
+	stamped  bool                       // a transmit stamp has come: the clock is the sockets'
+	jitter   float64                    // ns, RFC 3550 section 6.4.1, running
+	order    int                        // in the plan: paths are written in that order
 }
 
 func (p *path) family() int {

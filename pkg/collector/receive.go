@@ -102,7 +102,7 @@ func (l *loop) reply(s *socket, b []byte, from netip.AddrPort, m *sock.Meta) {
 	if r.SenderTimestamp != p.wire {
 		// Counted, not believed: the probe goes on waiting.
 		l.stats.add(countReplyMismatch)
-		f.path.window(p.win).flows[f.index].Corrupted++
+		f.path.window(p.win).rest(f.index).corrupted++
 		return
 	}
 	l.matched(f, p, r, m)

@@ -40,6 +40,10 @@ func (r *reporter) run(events <-chan event) {
 		}
 		r.emit(r.window(&e))
 		delete(r.grown, e.num)
+		for _, w := range e.paths {
+			w.reset()
+			w.path.spare.Store(w)
+		}
 	}
 }
 
@@ -85,7 +89,12 @@ func seriesOf(w *pathWindow) series {
 // due says whether any probe of the path was, in that window.
 func (w *pathWindow) due() bool {
 	for i := range w.flows {
-		if c := &w.flows[i].Counts; c.Sent > 0 || c.NotSent > 0 {
+		if w.flows[i].sent > 0 {
+			return true
+		}
+	}
+	for i := range w.rests {
+		if w.rests[i].notSent > 0 {
 			return true
 		}
 	}
@@ -133,20 +142,20 @@ func (r *reporter) path(parts []*pathWindow) probe.Path {
 }
 
 func addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) {
+	w.rtts.addTo(&p.RTT)
 	for i := range w.flows {
-		f := &w.flows[i]
-		p.Counts.Add(&f.Counts)
-		p.RTT.Merge(&f.rtt)
-		if f.Sent > 0 {
+		f, c := &w.flows[i], w.counts(i)
+		p.Counts.Add(&c)
+		if c.Sent > 0 {
 			p.Flows++
 		}
-		if f.Received > 0 {
+		if c.Received > 0 {
 			p.FlowsAnswered++
 		}
-		if f.Lost > 0 {
+		if c.Lost > 0 {
 			p.FlowsLossy++
 		}
-		if f.changed {
+		if w.changed(i) {
 			p.FlowsPathChanged++
 		}
 		if f.remarked(w.path.key.class.DSCP) {
@@ -154,7 +163,7 @@ func addFlows(p *probe.Path, w *pathWindow, common *[4]commonest) {
 		}
 		m := f.marks
 		for j, v := range [4]uint8{m.hopsForward, m.hopsReverse, m.dscpForward, m.dscpReverse} {
-			common[j].add(v, f.Received)
+			common[j].add(v, c.Received)
 		}
 	}
 }
@@ -183,8 +192,10 @@ func addFlow(p *probe.Path, f probe.Flow) {
 
 func (w *pathWindow) flow(i int) probe.Flow {
 	f := &w.flows[i]
+	var rtt probe.Hist
+	rtt.Merge(w.rtts.of(i, &probe.Hist{})) // the window's own is used again
 	return probe.Flow{
-		SrcPort: w.path.flows[i].sock.port, Counts: f.Counts, RTT: f.rtt,
+		SrcPort: w.path.flows[i].sock.port, Counts: w.counts(i), RTT: rtt,
 		HopsForward: known(f.marks.hopsForward), HopsReverse: known(f.marks.hopsReverse),
 		DSCPForward: known(f.marks.dscpForward), DSCPReverse: known(f.marks.dscpReverse),
 	}

@@ -26,14 +26,14 @@ func (l *loop) end(f *flow, s *slot) {
 	c := &w.flows[f.index]
 	switch s.state {
 	case slotNeverLeft:
-		c.NotSent++
+		w.rest(f.index).notSent++
 		w.notSent[reasonNoNeighbour]++
 		l.reasons[reasonNoNeighbour].Add(1)
 	case slotUnreachable:
-		c.Sent++
-		c.Unreachable++
+		c.sent++
+		w.rest(f.index).unreachable++
 	case slotAnswered:
-		c.Sent++
+		c.sent++
 		l.endAnswered(f, s, w, c)
 		l.advance(f, s)
 	case slotWaiting:
@@ -41,16 +41,16 @@ func (l *loop) end(f *flow, s *slot) {
 		switch dropped, neverLeft := l.missing(f, s); {
 		case dropped:
 			// The reply reached this host: for the direction it counts as seen.
-			c.Sent++
-			c.LocalDrop++
+			c.sent++
+			w.rest(f.index).localDrop++
 			f.dir.seen++
 		case neverLeft:
 			// The kernel took it and no device transmitted it: no carrier, no neighbour yet.
-			c.NotSent++
+			w.rest(f.index).notSent++
 			w.notSent[reasonNeverLeft]++
 			l.reasons[reasonNeverLeft].Add(1)
 		default:
-			c.Sent++
+			c.sent++
 			l.giveUp(f, f.dir.lose(s.win))
 		}
 	}
@@ -85,11 +85,13 @@ func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
 
 func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 	f.stamped = s.t1 != 0 && s.is(slotCaptured) == s.is(slotKernel) // on another route the device may not stamp
-	c.Duplicate += uint64(s.dups)
-	if s.is(slotReordered) {
-		c.Reordered++
+	if s.dups > 0 {
+		w.rest(f.index).duplicate += uint32(s.dups)
 	}
-	c.take(f, s.marks)
+	if s.is(slotReordered) {
+		w.rest(f.index).reordered++
+	}
+	w.take(f, s.marks)
 	elapsed, rtt, clock := l.times(f, s)
 	if s.responder < 0 || s.responder > elapsed {
 		l.stats.add(countBadStamps)
@@ -97,10 +99,10 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 		w.responder.Record(s.responder)
 	}
 	if elapsed > l.timeout {
-		c.Late++
+		w.rest(f.index).late++
 		return
 	}
-	c.Received++
+	c.received++
 	left := s.sent
 	if s.is(slotKernel) || !l.offset.stepWithin(s.sent, s.got) {
 		left = max(left, s.t1)
@@ -110,13 +112,13 @@ func (l *loop) endAnswered(f *flow, s *slot, w *pathWindow, c *flowWindow) {
 		return
 	}
 	if w.clock != clock {
-		if !w.empty() {
+		if !w.rtts.empty() {
 			return // series of different clocks never mix
 		}
 		w.clock = clock
 	}
 	f.path.clock = clock
-	c.rtt.Record(rtt)
+	w.rtts.record(f.index, rtt)
 	l.endOneWay(f, s, w, rtt)
 	if f.lastRTT >= 0 {
 		d := float64(max(rtt-f.lastRTT, f.lastRTT-rtt))
@@ -173,21 +175,12 @@ func kernelTimes(s *slot) (elapsed, rtt int64, clock probe.Clock) {
 }
 
 // take keeps what the packets carried on arrival, and whether the path's length changed.
-func (c *flowWindow) take(f *flow, m marks) {
+func (w *pathWindow) take(f *flow, m marks) {
 	changed := func(was, is uint8) bool { return was != unknown && is != unknown && was != is }
 	if changed(f.marks.hopsForward, m.hopsForward) || changed(f.marks.hopsReverse, m.hopsReverse) {
-		c.changed = true
+		w.rest(f.index).changed = true
 	}
-	f.marks, c.marks = m, m
-}
-
-func (w *pathWindow) empty() bool {
-	for i := range w.flows {
-		if w.flows[i].rtt.Count() > 0 {
-			return false
-		}
-	}
-	return true
+	f.marks, w.flows[f.index].marks = m, m
 }
 
 // advance moves the flow's direction accounting over an answered probe.
@@ -285,19 +278,16 @@ func (l *loop) lookAhead(f *flow) {
 
 func (l *loop) spend(f *flow, v verdict) {
 	f.dir.spend(v, func(win uint32, v verdict) {
-		c := &f.path.window(win).flows[f.index]
-		c.LostForward += uint64(v.forward)
-		c.LostReverse += uint64(v.reverse)
-		c.Lost += uint64(v.forward) + uint64(v.reverse)
-		c.Refused += uint64(v.refused)
+		c := f.path.window(win).rest(f.index)
+		c.lostForward += v.forward
+		c.lostReverse += v.reverse
+		c.refused += v.refused
 	})
 }
 
 func (l *loop) giveUp(f *flow, p pendingLoss) {
 	if p.n > 0 {
-		c := &f.path.window(p.win).flows[f.index]
-		c.LostUnsplit += uint64(p.n)
-		c.Lost += uint64(p.n)
+		f.path.window(p.win).rest(f.index).lostUnsplit += p.n
 	}
 }
 

@@ -61,7 +61,7 @@ func settleScript(fates []fate) probe.Counts {
 	}
 	l.settle(f, maxMono)
 	l.closeWindow(f, 0)
-	return f.path.window(0).flows[0].Counts
+	return f.path.window(0).counts(0)
 }
 
 func TestSplitNeedsAReplyOnEitherSide(t *testing.T) {
@@ -92,10 +92,10 @@ func TestLossAtTheEndOfAWindowIsDecidedByTheNext(t *testing.T) {
 	l.settle(f, f.slot(2).sent+l.late)
 	require.EqualValues(t, 3, f.tail)
 	l.closeWindow(f, 0)
-	require.Equal(t, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostForward: 1, LostReverse: 1}, f.path.window(0).flows[0].Counts)
+	require.Equal(t, probe.Counts{Sent: 3, Received: 1, Lost: 2, LostForward: 1, LostReverse: 1}, f.path.window(0).counts(0))
 	l.settle(f, maxMono)
 	l.closeWindow(f, 1)
-	require.Equal(t, probe.Counts{Sent: 4, Received: 3, Lost: 1, LostForward: 1}, f.path.window(1).flows[0].Counts)
+	require.Equal(t, probe.Counts{Sent: 4, Received: 3, Lost: 1, LostForward: 1}, f.path.window(1).counts(0))
 }
 
 // A reflector that restarts counts from 0 again.
@@ -110,7 +110,7 @@ func TestRestartedReflectorStartsANewBaseline(t *testing.T) {
 	l.settle(f, maxMono)
 	l.closeWindow(f, 0)
 	require.Equal(t, probe.Counts{Sent: 8, Received: 5, Lost: 3, LostForward: 1, LostReverse: 1, LostUnsplit: 1},
-		f.path.window(0).flows[0].Counts)
+		f.path.window(0).counts(0))
 }
 
 // A stateless reflector copies the sender's number: that must not look like loss
@@ -131,7 +131,7 @@ func TestSplitWithoutTLVNeedsProofOfState(t *testing.T) {
 		if proved {
 			want = probe.Counts{Sent: 5, Received: 3, Lost: 2, LostForward: 1, LostReverse: 1}
 		}
-		require.Equal(t, want, f.path.window(0).flows[0].Counts, "proved %v", proved)
+		require.Equal(t, want, f.path.window(0).counts(0), "proved %v", proved)
 	}
 }
 
@@ -144,7 +144,8 @@ func TestLossOverManyWindowsIsGivenUpOldestFirst(t *testing.T) {
 	var sum probe.Counts
 	for i := range uint32(8) {
 		l.closeWindow(f, i)
-		sum.Add(&f.path.window(i).flows[0].Counts)
+		c := f.path.window(i).counts(0)
+		sum.Add(&c)
 	}
 	require.Equal(t, probe.Counts{Sent: 8, Lost: 8, LostUnsplit: 8}, sum)
 }
@@ -180,7 +181,7 @@ func TestLossAtTheEndOfAWindowBesideAnOpenProbe(t *testing.T) {
 		}
 		l.settle(f, f.slot(2).sent+l.late)
 		l.closeWindow(f, 0)
-		require.Equal(t, c.want, f.path.window(0).flows[0].Counts, "%v", c.fates)
+		require.Equal(t, c.want, f.path.window(0).counts(0), "%v", c.fates)
 	}
 }
 
@@ -197,7 +198,7 @@ func TestProbeThatNoDeviceTransmittedIsNotLost(t *testing.T) {
 	answered()
 	l.settle(f, maxMono)
 	w := f.path.window(0)
-	c := w.flows[0].Counts
+	c := w.counts(0)
 	require.NoError(t, c.Check())
 	require.EqualValues(t, 4, c.Sent)
 	require.EqualValues(t, 2, c.Lost)

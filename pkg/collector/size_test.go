@@ -11,6 +11,7 @@ import (
 func TestSizeOfAFlow(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(flow{}), uintptr(96))
 	require.LessOrEqual(t, unsafe.Sizeof(slot{}), uintptr(80))
+	require.LessOrEqual(t, unsafe.Sizeof(flowWindow{}), uintptr(16))
 }
 
 // A flow has one slot only where the one before is forgotten well before the next.

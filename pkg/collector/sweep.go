@@ -107,11 +107,11 @@ func (p *path) setErrorEstimate(e stamp.ErrorEstimate) {
 func (l *loop) endSwept(f *flow, s *slot) {
 	w := f.path.window(s.win)
 	c := &w.flows[f.index]
-	sent, received := c.Sent, c.Received
+	sent, received := c.sent, c.received
 	l.end(f, s)
 	z := &w.sizes[f.path.sweep.sent[f.path.sweep.at(f, f.tail)]]
-	z.Sent += c.Sent - sent
-	z.Received += c.Received - received
+	z.Sent += uint64(c.sent - sent)
+	z.Received += uint64(c.received - received)
 }
 
 // newSizes are the counts of a window that is opened.

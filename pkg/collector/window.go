@@ -16,7 +16,8 @@ type span struct {
 
 const maxMono = int64(1)<<62 - 1
 
-// A pathWindow counts one path in one span; the loop fills it, then the reporter owns it.
+// A pathWindow counts one path in one span; the loop fills it, then the reporter owns
+// it, and leaves it in path.spare for a later span.
 type pathWindow struct {
 	num       uint32
 	path      *path
@@ -28,15 +29,10 @@ type pathWindow struct {
 	sendLate  probe.Hist
 	jitter    probe.Opt
 	flows     []flowWindow
+	rests     []restCounts
+	rtts      rtts
 	sizes     []probe.SizeCount // of a path that is swept
 	oneWay    *oneWayWindow     // nil: not wanted
-}
-
-type flowWindow struct {
-	probe.Counts
-	rtt     probe.Hist
-	marks   marks
-	changed bool // a hop count differs from the one before
 }
 
 // window returns the path's counts for span num, which it opens if need be.
@@ -46,12 +42,31 @@ func (p *path) window(num uint32) *pathWindow {
 			return w
 		}
 	}
-	w := &pathWindow{num: num, path: p, target: p.target, route: p.route, clock: p.clock, flows: make([]flowWindow, len(p.flows)), sizes: p.sweep.newSizes(), oneWay: p.newOneWay()}
-	for i := range w.flows {
-		w.flows[i].marks = noMarks
+	w := p.spare.Swap(nil)
+	if w == nil {
+		w = &pathWindow{path: p, flows: make([]flowWindow, len(p.flows)), rtts: rtts{flows: len(p.flows)}, sizes: p.sweep.newSizes(), oneWay: p.newOneWay()}
+		w.reset()
 	}
+	w.num, w.target, w.route, w.clock = num, p.target, p.route, p.clock
 	p.windows = append(p.windows, w)
 	return w
+}
+
+// reset empties a window, and keeps its memory.
+func (w *pathWindow) reset() {
+	for i := range w.flows {
+		w.flows[i] = flowWindow{marks: noMarks}
+	}
+	w.notSent = [numReasons]uint64{}
+	w.jitter = probe.Opt{}
+	w.rests = w.rests[:0]
+	w.rtts.reset()
+	w.responder.Reset()
+	w.sendLate.Reset()
+	for i := range w.sizes {
+		w.sizes[i].Sent, w.sizes[i].Received = 0, 0
+	}
+	w.oneWay.reset()
 }
 
 // takeWindow removes and returns the path's counts for span num; nil if it has none.
