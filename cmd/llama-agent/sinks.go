@@ -27,7 +27,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 				errs = append(errs, err)
 				continue
 			}
-			out = sink.NewQueue(w, sink.QueueOptions{MaxBatches: s.Influx.Queue, Log: a.log})
+			out = sink.NewQueue(w, sink.QueueOptions{MaxBatches: s.Influx.Queue + s.Socket.Queue, Log: a.log})
 			made = append(made, out)
 		}
 		next[s] = out
@@ -62,6 +62,9 @@ func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
 			URL: i.URL, Database: i.Database, User: i.Username, Password: string(i.Password),
 			Org: i.Org, Bucket: i.Bucket, Token: string(i.Token), Timeout: i.Timeout, NoGzip: !i.Gzip,
 		})
+	case config.KindSocket:
+		o := &s.Socket
+		return sink.NewSocket(sink.SocketConfig{Address: o.Address, Timeout: o.Timeout, Datagram: o.Datagram})
 	}
 	return nil, fmt.Errorf("sink %q: unknown kind", s.Kind)
 }

@@ -44,9 +44,9 @@ func TestDocumentHasEveryKey(t *testing.T) {
 // Writing a documented default changes nothing.
 func TestDocumentedDefaults(t *testing.T) {
 	need := map[string]string{ // what an element of a list or map needs beside the key
-		"targets":   "",
-		"sinks":     "url: 'http://h', database: d, ",
-		"reflector": "prefix: 10.0.0.0/8, key: k, ",
+		"sinks.influx":   "url: 'http://h', database: d, ",
+		"sinks.socket":   "address: 'tcp://h:1', ",
+		"reflector.auth": "prefix: 10.0.0.0/8, key: k, ",
 	}
 	const keys = "keys: {k: {hex: 000102030405060708090a0b0c0d0e0f}}, "
 	tried := 0
@@ -59,7 +59,7 @@ func TestDocumentedDefaults(t *testing.T) {
 			parts := strings.Split(path, ".")
 			text, extra := setting, ""
 			if strings.Contains(path, "NAME") || strings.Contains(path, "[]") {
-				extra = need[strings.SplitN(strings.ReplaceAll(path, "[]", ""), ".", 2)[0]]
+				extra = need[strings.Join(strings.Split(strings.ReplaceAll(path, "[]", ""), ".")[:2], ".")]
 			}
 			text = extra + text
 			for i := len(parts) - 2; i >= 0; i-- {

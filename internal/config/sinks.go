@@ -15,6 +15,7 @@ const (
 	KindStdout Kind = "stdout"
 	KindFile   Kind = "file"
 	KindInflux Kind = "influx"
+	KindSocket Kind = "socket"
 )
 
 // Sink is one place that lines are written to.
@@ -22,6 +23,7 @@ type Sink struct {
 	Kind   Kind
 	File   FileSink   // of KindFile
 	Influx InfluxSink // of KindInflux
+	Socket SocketSink // of KindSocket
 }
 
 // FileSink appends to a file.
@@ -47,10 +49,12 @@ type InfluxSink struct {
 // sinkFields is the kinds, each with its settings.
 func (d *decoder) sinkFields(s *Sink) []field {
 	s.Influx = InfluxSink{Queue: 1000, Timeout: 10 * time.Second, Gzip: true}
+	s.Socket = SocketSink{Queue: 1000, Timeout: 10 * time.Second, Datagram: 8192}
 	return []field{
 		section(string(KindStdout)),
 		section(string(KindFile), scalar("path", &s.File.Path, d.path)),
 		section(string(KindInflux), d.influxFields(&s.Influx)...),
+		section(string(KindSocket), d.socketFields(&s.Socket)...),
 	}
 }
 
@@ -102,7 +106,7 @@ func (d *decoder) sinks(v value) {
 	for _, item := range v.list() {
 		pairs := item.pairs()
 		if len(pairs) != 1 && !d.bad[item.path] {
-			item.problem("is one of stdout, file and influx, not %d of them: write each as an element of its own", len(pairs))
+			item.problem("is one of stdout, file, influx and socket, not %d of them: write each as an element of its own", len(pairs))
 		}
 		for _, p := range pairs {
 			d.sink(p, first)
@@ -123,6 +127,9 @@ func (d *decoder) sink(p pair, first map[string]int) {
 	if s.Kind != KindInflux {
 		s.Influx = InfluxSink{}
 	}
+	if s.Kind != KindSocket {
+		s.Socket = SocketSink{}
+	}
 	place := s.place()
 	if line, again := first[place]; again {
 		p.problem("writes to the same as the sink in line %d: remove one", line)
@@ -142,6 +149,8 @@ func (s *Sink) place() string {
 		return "file " + s.File.Path
 	case s.Kind == KindInflux && i.URL != "" && i.Database+i.Bucket != "":
 		return fmt.Sprintf("influx %q %q %q %q", i.URL, i.Database, i.Org, i.Bucket)
+	case s.Kind == KindSocket && s.Socket.Address != "":
+		return "socket " + s.Socket.Address
 	}
 	return ""
 }
@@ -155,6 +164,10 @@ func (s *Sink) check(v value) {
 		}
 	case KindInflux:
 		checkInflux(v)
+	case KindSocket:
+		if !v.sets("address") {
+			v.problem("has no address")
+		}
 	}
 }
 
