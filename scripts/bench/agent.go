@@ -34,9 +34,11 @@ type probing struct {
 	ports    int
 	interval time.Duration
 	window   time.Duration // 0: the default
+	warm     time.Duration // before it is measured; 0: a moment
 	at       netip.Addr    // of all targets, where the kernel answers
 	kernel   string        // the step that measures: tc, native; empty: the sockets
 	frames   bool          // probes leave as frames
+	manyToo  bool          // an address each, whatever measures
 }
 
 // config is the agent's configuration; its lines go to the file at path.
@@ -65,7 +67,7 @@ func (p probing) config(path, pin string) string {
 
 // target is an address each, or a port each of the one address that the kernel answers at.
 func (p probing) target(i int) string {
-	if p.kernel == "" {
+	if p.kernel == "" || p.manyToo {
 		return "address: " + many(i).String()
 	}
 	return fmt.Sprintf("address: %s, port: %d", p.at, kernelPort+i)
@@ -74,6 +76,8 @@ func (p probing) target(i int) string {
 // probed is what came of it, by the agent's own lines and by the kernel.
 type probed struct {
 	usage           // without start and end
+	own    float64  // MB, at the most meanwhile
+	maps   float64  // MB in the kernel
 	sent   uint64   // meanwhile, by the kernel
 	totals totals   // of the whole run, by its own lines
 	kernel counters // likewise, by the kernel
@@ -109,10 +113,15 @@ func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
 	if err := b.waitSending(agent, before.out); err != nil {
 		return r, err
 	}
-	b.pause(300 * time.Millisecond)
-	if r, err = b.sending(agent, d); err != nil {
+	b.pause(max(p.warm, 300*time.Millisecond))
+	own, err := agent.most(func() (err error) {
+		r, err = b.sending(agent, d)
+		return err
+	})
+	if err != nil {
 		return r, err
 	}
+	r.own, r.maps = own, agent.kernelMaps()
 	agent.stop()
 	after, err := b.kernel()
 	if err != nil {
@@ -140,7 +149,7 @@ func (b *bench) sending(p *process, d time.Duration) (r probed, err error) {
 
 // waitSending returns when the first probe has left.
 func (b *bench) waitSending(agent *process, out uint64) error {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); b.pause(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); b.pause(10 * time.Millisecond) {
 		k, err := b.kernel()
 		if err != nil {
 			return err
@@ -152,7 +161,7 @@ func (b *bench) waitSending(agent *process, out uint64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no probe left within 10 s\n%s", tail(agent.output.String()))
+	return fmt.Errorf("no probe left within 30 s\n%s", tail(agent.output.String()))
 }
 
 // kernel reads what the kernel counts.

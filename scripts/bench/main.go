@@ -40,6 +40,7 @@ var sections = []struct {
 	{"collector", benchCollector},
 	{"measure", benchMeasure},
 	{"targets", benchTargets},
+	{"flows", benchFlows},
 	{"small", benchSmall},
 	{"rtt", benchRTT},
 	{"kernelrtt", benchKernelRTT},

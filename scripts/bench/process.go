@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -135,13 +134,11 @@ func (p *process) rss() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
-			kB, err := strconv.ParseFloat(f[1], 64)
-			return kB * 1024 / 1e6, err
-		}
+	kB, ok := fieldOf(string(text), "VmRSS:")
+	if !ok {
+		return 0, errors.New("read resident memory: none there")
 	}
-	return 0, errors.New("read resident memory: none there")
+	return kB * 1024 / 1e6, nil
 }
 
 // waited is for how long threads could have run, and another program had the core.

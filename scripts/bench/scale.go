@@ -18,6 +18,8 @@ type scale struct {
 	kernelRates []int         // likewise, where the kernel measures
 	targets     time.Duration // one number of targets
 	targetSteps []int
+	flows       time.Duration // one number of flows
+	flowTargets []int         // of sweepPorts flows each
 	small       time.Duration
 	rtt         time.Duration
 	irtt        []time.Duration // intervals, for its highest rate
@@ -34,6 +36,7 @@ func newScale() (scale, error) {
 		sweep: 2500 * time.Millisecond, rates: []int{20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 150_000},
 		kernelRates: []int{50_000, 100_000, 150_000, 200_000, 250_000},
 		targets:     5 * time.Second, targetSteps: []int{10, 100, 1_000, 10_000},
+		flows: 12 * time.Second, flowTargets: []int{32, 1_000, 15_625},
 		small: 4 * time.Second, rtt: 4 * time.Second,
 		irtt:     []time.Duration{100 * time.Microsecond, 20 * time.Microsecond},
 		sockperf: []int{50_000, 100_000, 200_000},
