@@ -19,8 +19,9 @@ import (
 
 func newRun() *cobra.Command {
 	var file string
+	var telegraf bool
 	cmd := &cobra.Command{
-		Use:   "run [--config FILE]",
+		Use:   "run [--config FILE] [--telegraf]",
 		Short: "Probe the configured targets and reflect the probes of others",
 		Long: `run probes every target from many source ports in every class, and reflects the
 probes of other hosts.
@@ -31,27 +32,41 @@ it uses 8620.
 
 SIGHUP loads the configuration again (a wrong one is reported and changes nothing)
 and opens files anew. SIGTERM and SIGINT wait for the replies under way, write the
-last window, and end.`,
+last window, and end.
+
+With --telegraf it is a program for Telegraf's inputs.execd: line protocol on
+standard output beside the configured sinks, logs with Telegraf's levels on standard
+error, and it ends as by SIGTERM when standard input does.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runAgent(cmd.Context(), file, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			ctx, log := cmd.Context(), slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if telegraf {
+				var cancel context.CancelFunc
+				ctx, cancel = underTelegraf(ctx, cmd.InOrStdin())
+				defer cancel()
+				log = slog.New(newTelegrafLog(cmd.ErrOrStderr()))
+			}
+			return runAgent(ctx, file, telegraf, cmd.OutOrStdout(), log)
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file` (YAML)")
+	cmd.Flags().BoolVar(&telegraf, "telegraf", false, "run under Telegraf's inputs.execd")
 	return cmd
 }
 
-func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error {
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
 	cfg, err := loadConfig(file, log)
 	if err != nil {
 		return err
+	}
+	if telegraf {
+		toTelegraf(cfg)
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything runs: it ends a program that does not ask for it
 	defer signal.Stop(hup)
 	a := &agent{log: log, stdout: stdout, outputs: map[config.Sink]sink.Output{}}
-	if file == "" {
+	if file == "" && !telegraf {
 		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Log: log})
 	}
 	if err := beginOrFallBack(ctx, a, cfg, file == ""); err != nil {
@@ -73,7 +88,7 @@ func runAgent(ctx context.Context, file string, stdout, stderr io.Writer) error 
 		case <-a.failed():
 			return errors.Join(errors.New("a part of the agent ended"), a.end())
 		case <-hup:
-			reloadFrom(ctx, a, file)
+			reloadFrom(ctx, a, file, telegraf)
 		}
 	}
 }
@@ -118,7 +133,7 @@ func beginOrFallBack(ctx context.Context, a *agent, cfg *config.Config, mayFallB
 	return a.begin(ctx, cfg)
 }
 
-func reloadFrom(ctx context.Context, a *agent, file string) {
+func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 	if file == "" {
 		a.log.Info("nothing to load again: no configuration file")
 		return
@@ -127,6 +142,9 @@ func reloadFrom(ctx context.Context, a *agent, file string) {
 	if err != nil {
 		a.log.Error("configuration kept as it was", "error", err)
 		return
+	}
+	if telegraf {
+		toTelegraf(cfg)
 	}
 	if err := a.reload(ctx, cfg); err != nil {
 		a.log.Error("configuration loaded in part", "error", err)
