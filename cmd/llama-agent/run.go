@@ -55,6 +55,7 @@ error, and it ends as by SIGTERM when standard input does.`,
 }
 
 func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
+	limitHeap()
 	cfg, err := loadConfig(file, log)
 	if err != nil {
 		return err

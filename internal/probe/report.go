@@ -32,10 +32,7 @@ type Path struct {
 	SendLate  Hist // ns: from a probe's due time to T1
 	Jitter    Opt  // ns: interarrival jitter, RFC 3550 section 6.4.1, over round trips
 
-	// One-way delays, by the clocks of both hosts where both say that they are
-	// synchronised, and by choice; ns, negative where the clocks differ by more.
-	OneWayForward, OneWayReverse SignedHist
-	OneWayError                  Opt // ns: the largest sum of the errors that both state of their clocks
+	OneWay *OneWay // nil: no one-way delays
 
 	HopsForward, HopsReverse Opt // commonest value
 	DSCPForward, DSCPReverse Opt // commonest value: as it arrived at the reflector, and here
@@ -48,6 +45,13 @@ type Path struct {
 	Sizes []SizeCount // ascending; none where sizes are not swept
 
 	FlowDetail []Flow // flows with loss and slow ones, or all, by configuration
+}
+
+// OneWay is one-way delays, by the clocks of both hosts where both say that they are
+// synchronised, and by choice; ns, negative where the clocks differ by more.
+type OneWay struct {
+	Forward, Reverse SignedHist
+	Error            float64 // ns: the largest sum of the errors that both state of their clocks
 }
 
 // Coverage returns the part of the path's N equal paths that the flows with replies

@@ -120,7 +120,8 @@ type plannedPath struct {
 
 func (p *resolvedPlan) paths() []plannedPath {
 	out := make([]plannedPath, 0, len(p.endpoints)*len(p.Classes))
-	names := map[netip.AddrPort]int{} // that the addresses before had
+	sizes, named := fmt.Sprint(p.Sizes), map[string]string{} // one string for all that are alike
+	names := map[netip.AddrPort]int{}                        // that the addresses before had
 	var ring []uint16
 	if p.Rotate > 0 {
 		ring = p.Ports(math.MaxUint16)
@@ -130,7 +131,7 @@ func (p *resolvedPlan) paths() []plannedPath {
 			for _, ports := range p.portsOf(ring, e.target, i, names[e.addr]) {
 				key := pathKey{
 					target: e.target.Name, class: class, addr: e.addr, tlv: e.target.TLV,
-					key: string(e.target.Key), size: p.Size, sizes: fmt.Sprint(p.Sizes), ports: fmt.Sprint(ports),
+					key: string(e.target.Key), size: p.Size, sizes: sizes, ports: intern(named, fmt.Sprint(ports)),
 				}
 				if e.target.SSID {
 					key.ssid = uint16(i + 1)
@@ -141,6 +142,14 @@ func (p *resolvedPlan) paths() []plannedPath {
 		names[e.addr]++
 	}
 	return out
+}
+
+func intern(all map[string]string, s string) string {
+	if known, ok := all[s]; ok {
+		return known
+	}
+	all[s] = s
+	return s
 }
 
 // portsOf: all targets share the first ports, so that what is due leaves in few
@@ -163,7 +172,11 @@ func (p *resolvedPlan) portsOf(ring []uint16, t *probe.Target, class, name int) 
 // reschedule orders flows by socket, so that those due together can leave in one
 // batch, and a target's flows are spread over the interval.
 func (l *loop) reschedule() {
-	var flows []*flow
+	n := 0
+	for _, p := range l.paths {
+		n += len(p.flows)
+	}
+	flows := make([]*flow, 0, n)
 	for _, p := range l.paths {
 		for i := range p.flows {
 			flows = append(flows, &p.flows[i])
@@ -174,9 +187,6 @@ func (l *loop) reschedule() {
 			cmp.Compare(a.path.key.target, b.path.key.target), cmp.Compare(a.path.key.ssid, b.path.key.ssid),
 			a.path.key.addr.Compare(b.path.key.addr), cmp.Compare(a.index, b.index))
 	})
-	if flows == nil {
-		flows = []*flow{}
-	}
 	_, now := l.clock.Read()
 	l.schedule.restart(flows, now)
 	ofTarget, largest := map[string]int{}, 0
@@ -206,24 +216,24 @@ func (l *loop) forget(p *path) {
 // the plan and had the same session comes after it, for as long as it waits.
 func (l *loop) link(f *flow) {
 	k := f.mapKey()
-	if older := l.byKey[k]; older != nil {
+	if older := l.byKey.find(k); older != nil {
 		l.older[f] = older
 	}
-	l.byKey[k] = f
+	l.byKey.put(f)
 }
 
 func (l *loop) unlink(f *flow) {
 	k := f.mapKey()
-	if l.byKey[k] == f {
+	if l.byKey.find(k) == f {
 		if older := l.older[f]; older != nil {
-			l.byKey[k] = older
+			l.byKey.put(older)
 		} else {
-			delete(l.byKey, k)
+			l.byKey.remove(k)
 		}
 		delete(l.older, f)
 		return
 	}
-	for at := l.byKey[k]; at != nil; at = l.older[at] {
+	for at := l.byKey.find(k); at != nil; at = l.older[at] {
 		if l.older[at] != f {
 			continue
 		}

@@ -214,7 +214,7 @@ func TestScheduleKeepsItsPlaceWhenFlowsChange(t *testing.T) {
 func TestHolderFindsTheOlderSession(t *testing.T) {
 	of := func(next uint32) *flow { return &flow{path: &path{slots: make([]slot, 4), inFlight: 4}, next: next} }
 	old, now := of(3), of(2)
-	l := &loop{byKey: map[flowKey]*flow{}, older: map[*flow]*flow{now: old}}
+	l := &loop{older: map[*flow]*flow{now: old}}
 	old.slot(1).wire, now.slot(1).wire = 77, 88
 	require.Same(t, old, l.holder(now, 1, 77))
 	require.Same(t, now, l.holder(now, 1, 88))
@@ -229,5 +229,5 @@ func TestHolderFindsTheOlderSession(t *testing.T) {
 	l.unlink(old)
 	require.Empty(t, l.older)
 	l.unlink(now)
-	require.Empty(t, l.byKey)
+	require.Zero(t, l.byKey.n)
 }

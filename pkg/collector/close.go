@@ -9,12 +9,11 @@ import (
 // sends keep their times.
 type closer struct {
 	active bool
-	flows  []*flow
-	at     int
 	paths  []*path
+	at     int // path whose turn it is
 }
 
-// flowsAStep bounds one step to well below a millisecond.
+// flowsAStep bounds one step to well below a millisecond; a path is never cut.
 const flowsAStep = 2048
 
 // closeWindows hands over the oldest window once all its probes can be forgotten.
@@ -25,33 +24,32 @@ func (l *loop) closeWindows() {
 	}
 	c := &l.closing
 	if !c.active {
-		*c = closer{active: true, flows: c.flows[:0], paths: c.paths[:0]}
+		*c = closer{active: true, paths: slices.Grow(c.paths[:0], len(l.paths)+len(l.retiring))}
 		for _, p := range l.paths {
 			c.paths = append(c.paths, p)
 		}
 		slices.SortFunc(c.paths, func(a, b *path) int { return cmp.Compare(a.order, b.order) })
 		c.paths = append(c.paths, l.retiring...)
-		for _, p := range c.paths {
-			for i := range p.flows {
-				c.flows = append(c.flows, &p.flows[i])
-			}
+	}
+	for n := 0; c.at < len(c.paths); c.at++ {
+		if n >= flowsAStep {
+			return
+		}
+		flows := c.paths[c.at].flows
+		n += len(flows)
+		for i := range flows {
+			l.settle(&flows[i], l.drained)
+			l.closeWindow(&flows[i], sp.num)
 		}
 	}
-	end := min(c.at+flowsAStep, len(c.flows))
-	for _, f := range c.flows[c.at:end] {
-		l.settle(f, l.drained)
-		l.closeWindow(f, sp.num)
-	}
-	if c.at = end; c.at < len(c.flows) {
-		return
-	}
 	c.active = false
-	done := event{span: *sp, num: sp.num}
+	done := event{span: *sp, num: sp.num, paths: make([]*pathWindow, 0, len(c.paths))}
 	for _, p := range c.paths {
 		if w := p.takeWindow(sp.num); w != nil {
 			done.paths = append(done.paths, w)
 		}
 	}
+	clear(c.paths) // of those that are let go
 	l.spans.all = l.spans.all[1:]
 	l.reports <- done
 	l.reap()

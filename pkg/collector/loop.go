@@ -39,7 +39,7 @@ type loop struct {
 	socketID uint32
 	paths    map[pathKey]*path
 	retiring []*path // gone from the plan, with windows still to be written
-	byKey    map[flowKey]*flow
+	byKey    flowTable
 	older    map[*flow]*flow // to a flow, one that is gone from the plan and had the same session
 	rows     []*flow         // by their row in the kernel's tables
 	full     bool            // those are, or were once
@@ -98,7 +98,7 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 	l = &loop{
 		clock: c, timeout: int64(o.Timing.Timeout), late: int64(o.Timing.Late), sources: o.Sources,
 		observe: o.Observe, kernel: o.Kernel, counted: o.Count > 0, count: o.Count, log: o.Log,
-		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, byKey: map[flowKey]*flow{}, older: map[*flow]*flow{},
+		sockets: map[socketKey]*socket{}, byFD: map[int32]*socket{}, paths: map[pathKey]*path{}, older: map[*flow]*flow{},
 		errs:    sock.NewBatch(batchSize, 256),
 		reports: make(chan event, 64),
 	}

@@ -39,7 +39,7 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 		}
 	}
 	made := &path{
-		key: w.key, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
+		key: w.key, session: flowKey{addr: w.addr.Addr().As16(), port: w.addr.Port(), ssid: w.key.ssid}, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
 		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, dest: sock.NewSockaddr(w.addr), flows: make([]flow, len(w.ports)),
 		slots: make([]slot, slots*len(w.ports)), inFlight: uint32(slots),
 	}
@@ -96,7 +96,7 @@ func (l *loop) bind(f *flow, p *resolvedPlan, w *plannedPath) error {
 			f.sock = l.openSocket(key)
 			l.sockets[key] = f.sock
 		}
-		other := l.byKey[f.mapKey()]
+		other := l.byKey.find(f.mapKey())
 		if other == nil || l.isRetiring(other.path) {
 			break
 		}
@@ -113,11 +113,6 @@ func (l *loop) bind(f *flow, p *resolvedPlan, w *plannedPath) error {
 }
 
 func (l *loop) isRetiring(p *path) bool { return slices.Contains(l.retiring, p) }
-
-func (f *flow) mapKey() flowKey {
-	a := f.path.key.addr
-	return flowKey{addr: a.Addr().As16(), port: a.Port(), ssid: f.path.key.ssid, sock: f.sock.id}
-}
 
 func templateOf(t *probe.Target, ssid uint16, dscp uint8, size int, all map[templateKey]*stamp.Template) (*stamp.Template, *stamp.Authenticator, error) {
 	o := stamp.ProbeOptions{SSID: ssid, DSCP1: dscp, NoTLV: !t.TLV, Size: size}

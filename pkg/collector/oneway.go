@@ -81,7 +81,10 @@ func (w *oneWayWindow) addTo(p *probe.Path) {
 	if w == nil || w.forward.Count() == 0 {
 		return
 	}
-	p.OneWayForward.Merge(&w.forward)
-	p.OneWayReverse.Merge(&w.reverse)
-	p.OneWayError = probe.Some(max(p.OneWayError.Value, float64(w.err)))
+	if p.OneWay == nil {
+		p.OneWay = &probe.OneWay{}
+	}
+	p.OneWay.Forward.Merge(&w.forward)
+	p.OneWay.Reverse.Merge(&w.reverse)
+	p.OneWay.Error = max(p.OneWay.Error, float64(w.err))
 }

@@ -53,23 +53,23 @@ func TestOneWayDelays(t *testing.T) {
 			got := onePath(t, w)
 			require.EqualValues(t, 20, got.Received)
 			require.EqualValues(t, 20, got.RTT.Count(), "an RTT needs no clocks that agree")
-			forward, ok := got.OneWayForward.Quantile(0.5)
 			if c.off || c.unknown {
-				require.False(t, ok)
-				require.False(t, got.OneWayError.OK)
+				require.Nil(t, got.OneWay)
 				require.EqualValues(t, map[bool]int{true: 0, false: 20}[c.off], col.Stats()["one_way_unknown"])
 				return
 			}
-			require.EqualValues(t, 20, got.OneWayForward.Count())
-			require.EqualValues(t, 20, got.OneWayReverse.Count())
-			reverse, _ := got.OneWayReverse.Quantile(0.5)
+			require.NotNil(t, got.OneWay)
+			require.EqualValues(t, 20, got.OneWay.Forward.Count())
+			require.EqualValues(t, 20, got.OneWay.Reverse.Count())
+			forward, _ := got.OneWay.Forward.Quantile(0.5)
+			reverse, _ := got.OneWay.Reverse.Quantile(0.5)
 			most := float64(20 * time.Millisecond)
 			require.Greater(t, forward, float64(c.ahead))
 			require.Less(t, forward, float64(c.ahead)+most)
 			require.Greater(t, reverse, -float64(c.ahead))
 			require.Less(t, reverse, -float64(c.ahead)+most)
 			if c.own != 0 {
-				require.InDelta(t, 50_000, got.OneWayError.Value, 1000, "the sum of both errors, each rounded up")
+				require.InDelta(t, 50_000, got.OneWay.Error, 1000, "the sum of both errors, each rounded up")
 			}
 		})
 	}

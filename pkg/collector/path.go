@@ -25,6 +25,7 @@ type pathKey struct {
 // A path is one (target, family, class): a series. Its flows differ by source port.
 type path struct {
 	key      pathKey
+	session  flowKey // but for the socket
 	target   *probe.Target
 	route    route
 	clock    probe.Clock // of its last RTT

@@ -10,14 +10,6 @@ import (
 	"github.com/llama-agent/llama-agent/internal/stamp"
 )
 
-// flowKey finds the flow that a reply belongs to.
-type flowKey struct {
-	addr [16]byte // of the target
-	port uint16
-	ssid uint16
-	sock uint32
-}
-
 // maxRounds bounds how long one drain may keep the loop from sending.
 const maxRounds = 32
 
@@ -178,17 +170,17 @@ func (l *loop) decode(f *flow, b []byte, r *stamp.Reply) error {
 // alone where the target returns no SSID.
 func (l *loop) flowOf(s *socket, from netip.AddrPort, b []byte) *flow {
 	key := flowKey{addr: from.Addr().As16(), port: from.Port(), ssid: stamp.SSID(b, stamp.Unauthenticated), sock: s.id}
-	if f := l.byKey[key]; f != nil && f.path.auth == nil {
+	if f := l.byKey.find(key); f != nil && f.path.auth == nil {
 		return f
 	}
 	if l.anyAuth && len(b) >= stamp.AuthBaseLen {
 		key.ssid = stamp.SSID(b, stamp.Authenticated)
-		if f := l.byKey[key]; f != nil && f.path.auth != nil {
+		if f := l.byKey.find(key); f != nil && f.path.auth != nil {
 			return f
 		}
 	}
 	key.ssid = 0
-	return l.byKey[key]
+	return l.byKey.find(key)
 }
 
 func countersOf(r *stamp.Reply) counters {
@@ -263,14 +255,14 @@ func (l *loop) slotOf(s *socket, to netip.AddrPort, b []byte) (*flow, *slot) {
 		return nil, nil
 	}
 	key := flowKey{addr: to.Addr().As16(), port: to.Port(), sock: s.id, ssid: binary.BigEndian.Uint16(b[14:])}
-	f := l.byKey[key]
+	f := l.byKey.find(key)
 	if f == nil && l.anyAuth && len(b) >= stamp.BaseLen {
 		key.ssid = stamp.SSID(b, stamp.Authenticated)
-		f = l.byKey[key]
+		f = l.byKey.find(key)
 	}
 	if f == nil {
 		key.ssid = 0
-		f = l.byKey[key]
+		f = l.byKey.find(key)
 	}
 	if f == nil {
 		return nil, nil

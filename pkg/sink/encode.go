@@ -134,7 +134,7 @@ func (e *Encoder) path(p *probe.Path, at time.Time) bool {
 		e.micros("jitter_us", p.Jitter)
 		e.p99("responder_p99_us", &p.Responder)
 		e.p99("send_late_p99_us", &p.SendLate)
-		e.oneWay(p)
+		e.oneWay(p.OneWay)
 	}
 	e.marks(p.HopsForward, p.HopsReverse, p.DSCPForward, p.DSCPReverse)
 	e.integer("flows", int64(p.Flows))

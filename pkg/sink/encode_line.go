@@ -113,20 +113,23 @@ func (e *Encoder) p99(name string, h *probe.Hist) {
 	}
 }
 
-func (e *Encoder) oneWay(p *probe.Path) {
+func (e *Encoder) oneWay(w *probe.OneWay) {
+	if w == nil {
+		return
+	}
 	for _, d := range [...]struct {
 		name string
 		of   *probe.SignedHist
 		q    float64
 	}{
-		{"owd_forward_p50_us", &p.OneWayForward, 0.5}, {"owd_forward_p99_us", &p.OneWayForward, 0.99},
-		{"owd_reverse_p50_us", &p.OneWayReverse, 0.5}, {"owd_reverse_p99_us", &p.OneWayReverse, 0.99},
+		{"owd_forward_p50_us", &w.Forward, 0.5}, {"owd_forward_p99_us", &w.Forward, 0.99},
+		{"owd_reverse_p50_us", &w.Reverse, 0.5}, {"owd_reverse_p99_us", &w.Reverse, 0.99},
 	} {
 		if ns, ok := d.of.Quantile(d.q); ok {
 			e.nanos(d.name, ns)
 		}
 	}
-	e.micros("owd_error_us", p.OneWayError)
+	e.nanos("owd_error_us", w.Error)
 }
 
 func (e *Encoder) marks(hopsForward, hopsReverse, dscpForward, dscpReverse probe.Opt) {

@@ -82,7 +82,7 @@ func TestEncodeSizes(t *testing.T) {
 
 	p := sweptPath()
 	p.Sizes = nil
-	p.OneWayForward, p.OneWayReverse, p.OneWayError = probe.SignedHist{}, probe.SignedHist{}, probe.Opt{}
+	p.OneWay = nil
 	e := NewEncoder(testHost, EncoderOptions{Log: quiet()})
 	out, _, err := e.Window(nil, window(p))
 	require.NoError(t, err)

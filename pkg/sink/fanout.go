@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
@@ -30,8 +31,17 @@ func NewFanout(enc *Encoder, outputs ...Output) *Fanout {
 // Window hands the lines of w to all outputs. The error is about lines that were
 // withheld; all others are on their way. w is not used after the return.
 func (f *Fanout) Window(w *probe.Window) error {
-	return f.send(func(dst []byte) ([]byte, int, error) { return f.enc.Window(dst, w) })
+	var errs []error
+	for paths := range slices.Chunk(w.Paths, pathsAtOnce) {
+		part := probe.Window{Start: w.Start, End: w.End, Paths: paths}
+		errs = append(errs, f.send(func(dst []byte) ([]byte, int, error) { return f.enc.Window(dst, &part) }))
+	}
+	return errors.Join(errs...)
 }
+
+// pathsAtOnce bounds what is encoded before it is handed on: of very many paths the lines
+// would be as large as all that is known of them.
+const pathsAtOnce = 1000
 
 // Agent hands a llama_agent line to all outputs.
 func (f *Fanout) Agent(s *AgentStats) error {

@@ -44,7 +44,7 @@ func emitted(t *testing.T) map[string]bool {
 	p := flowPath()
 	swept := sweptPath()
 	p.Sizes, p.EqualPaths = swept.Sizes, swept.EqualPaths
-	p.OneWayForward, p.OneWayReverse, p.OneWayError = swept.OneWayForward, swept.OneWayReverse, swept.OneWayError
+	p.OneWay = swept.OneWay
 	for i := range p.FlowDetail {
 		p.FlowDetail[i] = p.FlowDetail[0]
 	}

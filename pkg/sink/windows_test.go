@@ -93,11 +93,11 @@ func sweptPath() probe.Path {
 	}
 	p.RTT = hist(10_000)
 	p.FlowsAnswered, p.EqualPaths = 10, 16
+	p.OneWay = &probe.OneWay{Error: 12_345}
 	for _, ns := range []int64{-2_000, 4_000, 6_000} {
-		p.OneWayForward.Record(ns)
-		p.OneWayReverse.Record(10_000 - ns)
+		p.OneWay.Forward.Record(ns)
+		p.OneWay.Reverse.Record(10_000 - ns)
 	}
-	p.OneWayError = probe.Some(12_345)
 	return p
 }
 
