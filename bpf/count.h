@@ -7,7 +7,7 @@
 
 static __always_inline enum llama_action action_of(enum llama_reason r)
 {
-	if (r <= REASON_STATELESS)
+	if (r <= REASON_LEGACY)
 		return ACTION_REPLY;
 	if (r < REASON_PORT_LOW)
 		return ACTION_PASS;

@@ -7,6 +7,7 @@
  */
 #include "capture.h"
 #include "count.h"
+#include "legacy.h"
 #include "reflect.h"
 
 #include <linux/pkt_cls.h>
@@ -36,6 +37,8 @@ static __always_inline enum llama_reason arrive(void *ctx, enum llama_kind kind,
 		return capture(ctx, kind, &f, p);
 	if (!llama_reflect)
 		return REASON_OTHER_PORT;
+	if (p->legacy)
+		return legacy(ctx, kind, p);
 	p->gen = config->gen;
 	return answer(ctx, kind, &f, p, config, lease, &key);
 }

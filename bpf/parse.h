@@ -45,6 +45,8 @@ struct packet {
 	bool known;   /* came by an interface of ours, to a port of ours */
 	bool peer;
 	bool probe; /* of ours, or a reply to one */
+	bool legacy; /* to the port of LLAMA's probes */
+	__u64 found; /* what parse_pack made of it */
 };
 
 /* The headers' bit fields are in the order of the machine that compiles. */
@@ -119,6 +121,7 @@ static __always_inline enum llama_reason parse_udp(enum llama_kind kind, const s
 	p->probe = is_probe_port(c, kind == KIND_EGRESS ? udp->source : udp->dest);
 	if (!p->probe && (kind == KIND_EGRESS || !is_reflector_port(c, udp->dest)))
 		return REASON_OTHER_PORT;
+	p->legacy = !p->probe && udp->dest == c->legacy_port;
 	*udp_len = bpf_ntohs(udp->len);
 	return *udp_len < UDP_LEN ? REASON_UDP_LENGTH : REASON_REPLIED;
 }
@@ -234,14 +237,30 @@ static __always_inline enum llama_reason parse_frame(void *ctx, enum llama_kind 
 }
 
 /* What parse found, in a word, from the lowest bit: reason(8) l3(8) l4(8) TOS(8)
- * TTL(8) len(16) IPv6(1) options(1) probe(1). */
+ * TTL(8) len(16) IPv6(1) options(1) probe(1) legacy(1). */
 static __always_inline __u64 parse_pack(void *ctx, enum llama_kind kind)
 {
 	struct packet p = {};
 	__u64 reason = parse_frame(ctx, kind, &p);
 
 	return reason | p.l3 << 8 | p.l4 << 16 | (__u64)p.tos << 24 | (__u64)p.ttl << 32 | (__u64)p.len << 40 |
-	       (__u64)p.v6 << 56 | (__u64)p.options << 57 | (__u64)p.probe << 58;
+	       (__u64)p.v6 << 56 | (__u64)p.options << 57 | (__u64)p.probe << 58 | (__u64)p.legacy << 59;
+}
+
+static __always_inline enum llama_reason parse_unpack(__u64 found, struct packet *p)
+{
+	p->found = found;
+	p->l3 = found >> 8 & 0xff;
+	p->l4 = found >> 16 & 0xff;
+	p->payload = p->l4 + UDP_LEN;
+	p->tos = found >> 24;
+	p->ttl = found >> 32;
+	p->len = found >> 40 & 0xffff;
+	p->v6 = found >> 56 & 1;
+	p->options = found >> 57 & 1;
+	p->probe = found >> 58 & 1;
+	p->legacy = found >> 59 & 1;
+	return found & 0xff;
 }
 
 /* These are not static, so that the verifier looks at them once, and at what comes
@@ -263,21 +282,7 @@ __attribute__((noinline)) __u64 egress_parse(struct __sk_buff *ctx)
 
 static __always_inline enum llama_reason parse(void *ctx, enum llama_kind kind, struct packet *p)
 {
-	__u64 found;
-
 	if (kind == KIND_EGRESS)
-		found = egress_parse(ctx);
-	else
-		found = kind == KIND_TC ? tc_parse(ctx) : xdp_parse(ctx);
-
-	p->l3 = found >> 8 & 0xff;
-	p->l4 = found >> 16 & 0xff;
-	p->payload = p->l4 + UDP_LEN;
-	p->tos = found >> 24;
-	p->ttl = found >> 32;
-	p->len = found >> 40 & 0xffff;
-	p->v6 = found >> 56 & 1;
-	p->options = found >> 57 & 1;
-	p->probe = found >> 58 & 1;
-	return found & 0xff;
+		return parse_unpack(egress_parse(ctx), p);
+	return parse_unpack(kind == KIND_TC ? tc_parse(ctx) : xdp_parse(ctx), p);
 }

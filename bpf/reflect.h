@@ -56,10 +56,10 @@ static __always_inline void swap_ethernet(void *eth)
 
 /* DF is set as on the socket reflector's replies: a probe of a size that does
  * not fit the way back is a finding. */
-static __always_inline bool write_ipv4(const struct frame *f, const struct packet *p, __u8 dscp)
+static __always_inline bool write_ipv4(const struct frame *f, const struct packet *p, __u8 tos)
 {
 	struct iphdr *ip = at(f, p->l3, sizeof(*ip));
-	__be16 version_tos = bpf_htons(0x4500 | dscp << 2), ttl_protocol = bpf_htons(255 << 8 | IPPROTO_UDP), *h = (void *)ip;
+	__be16 version_tos = bpf_htons(0x4500 | tos), ttl_protocol = bpf_htons(255 << 8 | IPPROTO_UDP), *h = (void *)ip;
 	__be32 addr;
 
 	if (!ip)
@@ -75,7 +75,7 @@ static __always_inline bool write_ipv4(const struct frame *f, const struct packe
 	return true;
 }
 
-static __always_inline bool write_ipv6(const struct frame *f, const struct packet *p, __u8 dscp)
+static __always_inline bool write_ipv6(const struct frame *f, const struct packet *p, __u8 tos)
 {
 	struct ipv6hdr *ip = at(f, p->l3, sizeof(*ip));
 	struct in6_addr addr;
@@ -85,9 +85,24 @@ static __always_inline bool write_ipv6(const struct frame *f, const struct packe
 	addr = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
-	*(__u8 *)ip = 6 << 4 | dscp >> 2;
-	ip->flow_lbl[0] = (ip->flow_lbl[0] & 0x0f) | dscp << 6;
+	*(__u8 *)ip = 6 << 4 | tos >> 4;
+	ip->flow_lbl[0] = (ip->flow_lbl[0] & 0x0f) | tos << 4;
 	ip->hop_limit = 255;
+	return true;
+}
+
+/* turn sends the packet back where it came from. False: half of that is done. */
+static __always_inline bool turn(const struct frame *f, const struct packet *p, struct ethhdr *eth, struct udphdr *udp,
+				 __u8 tos)
+{
+	__be16 port;
+
+	swap_ethernet(eth);
+	if (!(p->v6 ? write_ipv6(f, p, tos) : write_ipv4(f, p, tos)))
+		return false;
+	port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = port;
 	return true;
 }
 
@@ -164,7 +179,6 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	struct wire_moment t2 = wire_moment(clock, p->rx_ns);
 	__u32 *w = (void *)(udp + 1), rx = 0, tx = 0;
 	__u8 dscp = p->tos >> 2;
-	__be16 port;
 	__u64 sum;
 
 	if (!eth || !udp)
@@ -178,12 +192,8 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	sum = write_base(w, p, clock, wire_stamp(clock, t2), s, tx);
 	if (!write_tlvs(ctx, kind, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
 		return REASON_WRITE_FAILED;
-	swap_ethernet(eth);
-	if (!(p->v6 ? write_ipv6(f, p, dscp) : write_ipv4(f, p, dscp)))
+	if (!turn(f, p, eth, udp, dscp << 2))
 		return REASON_WRITE_FAILED;
-	port = udp->source;
-	udp->source = udp->dest;
-	udp->dest = port;
 	return write_t3(ctx, kind, p, clock, t2, check, udp, w, sum);
 }
 

@@ -118,12 +118,21 @@ static __always_inline __u64 *crowd_rate(void)
 	return src ? &src->tat_ns : NULL;
 }
 
+/* within_rate tells whether the rate lets the packet be answered. */
+static __always_inline enum llama_reason within_rate(const struct packet *p, const struct llama_config *c, __u64 *tat_ns)
+{
+	if (rate_allow(tat_ns, p->rx_ns, p->peer ? &c->peer_rate : &c->stranger_rate))
+		return REASON_REPLIED;
+	return p->peer ? REASON_RATE_PEER : REASON_RATE_STRANGER;
+}
+
 /* admit counts the request in its session, *s, which it makes if need be, and
  * tells whether it is to be answered: with *s NULL, without a session. */
 static __always_inline enum llama_reason admit(const struct frame *f, const struct packet *p,
 					       const struct llama_config *c, struct llama_key *key,
 					       struct llama_source *src, struct llama_session **s)
 {
+	enum llama_reason r;
 	__u64 *tat_ns;
 
 	if (p->peer) {
@@ -141,9 +150,8 @@ static __always_inline enum llama_reason admit(const struct frame *f, const stru
 		__sync_fetch_and_add(&(*s)->rx, 1);
 		(*s)->seen_ns = p->rx_ns;
 	}
-	if (!rate_allow(tat_ns, p->rx_ns, p->peer ? &c->peer_rate : &c->stranger_rate))
-		return p->peer ? REASON_RATE_PEER : REASON_RATE_STRANGER;
-	if (*s)
+	r = within_rate(p, c, tat_ns);
+	if (r == REASON_REPLIED && *s)
 		__sync_fetch_and_add(&(*s)->tx, 1);
-	return REASON_REPLIED;
+	return r;
 }

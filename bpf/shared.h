@@ -27,6 +27,7 @@ enum llama_reason {
 	/* reply */
 	REASON_REPLIED,
 	REASON_STATELESS, /* replied without a session: no room for one */
+	REASON_LEGACY,    /* a probe of Dropbox's LLAMA, returned as it was */
 
 	/* pass: nothing of ours, or not for this host */
 	REASON_DISARMED,
@@ -63,6 +64,7 @@ enum llama_reason {
 	REASON_TLV_NOT_LINEAR,
 	REASON_UDP_LONG, /* longer than what a checksum is verified of */
 	REASON_NO_LIMITER,
+	REASON_LEGACY_FORM, /* to LLAMA's port, in another form than its collectors send */
 
 	/* pass: to a port of our probes, for the socket that sent */
 	REASON_NO_FLOW,
@@ -121,7 +123,8 @@ struct llama_config {
 	__u8 allow_862;
 	__u8 twamp_light;
 	__u8 keyed; /* llama_keyed has entries */
-	__u8 pad[3];
+	__u8 pad;
+	__be16 legacy_port; /* one of ports, where LLAMA's probes are answered and nothing else; 0: none */
 };
 
 struct llama_addr {

@@ -251,7 +251,7 @@ func (a *agent) reloadAPI(old, cfg *config.Config) error {
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
-	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Workers == cfg.Reflector.Workers &&
+	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
 		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError
 	if same {
 		a.mu.Lock()

@@ -59,6 +59,7 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 	if r.Allow.Connected {
 		p.Allow = append(p.Allow, connectedPrefixes()...)
 	}
+	p.ReflectorPorts = slices.Clone(r.RefusePorts)
 	for _, a := range targets {
 		p.Peers = append(p.Peers, netip.PrefixFrom(a, a.BitLen()))
 	}
@@ -70,9 +71,23 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 
 func reflectorOptions(c *config.Config) reflector.Options {
 	return reflector.Options{
-		Listen: c.Reflector.Listen, Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
+		Listen: c.Reflector.Listen, Legacy: legacyListen(c), Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
 		Clock: func() reflector.ClockState { return clockState(c) },
 	}
+}
+
+// legacyListen is where probes of Dropbox's LLAMA are answered: all addresses that
+// STAMP's are, on LLAMA's port.
+func legacyListen(c *config.Config) (out []netip.AddrPort) {
+	if !c.Reflector.Legacy {
+		return nil
+	}
+	for _, l := range c.Reflector.Listen {
+		if a := netipPort(l, config.LegacyPort); !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // clockState is what the reflector says of its clock in each reply.

@@ -153,6 +153,9 @@ func kernelPolicy(cfg *config.Config, p reflector.Policy, ports []uint16) loader
 		Allow862: p.Allow862, TWAMPLight: p.TWAMPLight, DenyDSCP: uint64(p.DenyDSCP),
 		SessionsPerPeer: reflector.DefaultSessionsPerPeer,
 	}
+	if cfg.Reflector.Legacy {
+		k.Legacy = config.LegacyPort
+	}
 	for _, l := range cfg.Reflector.Listen {
 		k.ReflectorPorts = append(k.ReflectorPorts, l.Port())
 	}

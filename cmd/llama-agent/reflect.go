@@ -20,6 +20,7 @@ import (
 
 func newReflect() *cobra.Command {
 	var listen, allow []string
+	var legacy bool
 	var kernel kernelFlags
 	cmd := &cobra.Command{
 		Use:   "reflect [--listen ADDR:PORT]...",
@@ -41,6 +42,7 @@ interfaces of the default routes or those named, and over sockets what is left.`
 			if cfg.Reflector.Listen, err = parseListen(listen); err != nil {
 				return err
 			}
+			cfg.Reflector.Legacy = legacy
 			if err := parseAllow(cfg, allow); err != nil {
 				return err
 			}
@@ -53,6 +55,7 @@ interfaces of the default routes or those named, and over sockets what is left.`
 	f := cmd.Flags()
 	f.StringArrayVar(&listen, "listen", []string{":862"}, "`address:port` to answer on; :port is all addresses of both families")
 	f.StringArrayVar(&allow, "allow", nil, "`prefix` of sources to answer, or any; replaces the default")
+	f.BoolVar(&legacy, "legacy", false, "answer the probes of Dropbox's LLAMA too, on port 8100 of the same addresses")
 	kernel.add(f)
 	return cmd
 }

@@ -25,10 +25,6 @@ func (f finding) warn(paths []string, format string, args ...any) {
 
 func at(paths ...string) []string { return paths }
 
-// oldPort is where the LLAMA of old reflects; nothing that claims to come from
-// there is answered.
-const oldPort = 8100
-
 // check judges values that depend on each other.
 func (c *Config) check(e env, report finding) {
 	c.checkTiming(report)
@@ -40,6 +36,24 @@ func (c *Config) check(e env, report finding) {
 	c.checkSource(report)
 	c.checkEmit(report)
 	c.checkTargets(e, report)
+	c.checkLegacy(report)
+}
+
+// maxRefusePorts is less than the kernel has room for, beside the ports that are listened on.
+const maxRefusePorts = 32
+
+func (c *Config) checkLegacy(report finding) {
+	r := &c.Reflector
+	onLegacy := slices.ContainsFunc(r.Listen, func(a netip.AddrPort) bool { return a.Port() == LegacyPort })
+	switch {
+	case r.Legacy && onLegacy:
+		report.error(at("reflector.listen", "reflector.legacy"), "port %d is for the probes of Dropbox's LLAMA (legacy: true): one of the two", LegacyPort)
+	case r.Legacy && len(r.Listen) == 0:
+		report.warn(at("reflector.legacy"), "true has no effect without a reflector (reflector.listen: [])")
+	}
+	if n := len(r.RefusePorts); n > maxRefusePorts {
+		report.error(at("reflector.refuse_ports"), "%d ports: at most %d", n, maxRefusePorts)
+	}
 }
 
 // maxLateWindows bounds how many windows wait at once for their last replies.
@@ -86,8 +100,8 @@ func (c *Config) checkSourcePorts(e env, report finding) {
 				"%s contains the reflector's port %d, which no probe may leave from", r, l.Port())
 		}
 	}
-	if r.Contains(oldPort) && !slices.Contains(told, oldPort) {
-		report.error(at(path), "%s contains %d, which reflectors refuse as a source port", r, oldPort)
+	if r.Contains(LegacyPort) && !slices.Contains(told, LegacyPort) {
+		report.error(at(path), "%s contains %d, which reflectors refuse as a source port", r, LegacyPort)
 	}
 	if r.Overlaps(e.ephemeral) {
 		report.warn(at(path), "%s overlaps this host's ephemeral ports %s: other programs may hold some of them", r, e.ephemeral)

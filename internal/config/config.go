@@ -41,6 +41,8 @@ type Reflector struct {
 	RateStrangers int            // packets/s a stranger
 	TWAMPLight    bool           // answer requests of 14 to 43 octets
 	Allow862      bool           // answer source port 862, which routers use
+	Legacy        bool           // answer the probes of Dropbox's LLAMA, on LegacyPort of the addresses of Listen
+	RefusePorts   []uint16       // of other reflectors: never answered as source ports
 	Timestamps    Timestamps     // format of its stamps
 	Location      bool           // report addresses and ports of a request in a Location TLV (RFC 8972 section 4.2)
 	Workers       int            // 0: one a core
@@ -116,6 +118,10 @@ type PathRule struct {
 type API struct {
 	Listen string // "": no server
 }
+
+// LegacyPort is where reflectors of Dropbox's LLAMA listen; nothing that comes from
+// there is answered.
+const LegacyPort = 8100
 
 // DefaultPort is STAMP's (RFC 8762 section 4).
 const DefaultPort = 862

@@ -11,6 +11,8 @@ func (d *decoder) reflectorFields(c *Reflector) []field {
 		scalar("rate_strangers", &c.RateStrangers, integer(1, maxRate)),
 		scalar("twamp_light", &c.TWAMPLight, boolean),
 		scalar("allow_862", &c.Allow862, boolean),
+		scalar("legacy", &c.Legacy, boolean),
+		listOf("refuse_ports", &c.RefusePorts, parsePort),
 		scalar("location", &c.Location, boolean),
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
 		scalar("workers", &c.Workers, integer(0, 1024)),

@@ -181,7 +181,7 @@ func (r *rig) mustWith(kind int, frame []byte, context any, reason string) []byt
 
 	action, want, ifWant := "pass", k.pass, InterfaceCounters{Seen: 1, PassedUp: 1}
 	switch reason {
-	case "replied", "stateless":
+	case "replied", "stateless", "legacy":
 		action, want, ifWant = "reply", k.reply, InterfaceCounters{Seen: 1, Answered: 1}
 	case "port_low", "port_reflector", "not_allowed", "looks_like_reply", "rate_peer", "rate_stranger":
 		action, want, ifWant = "drop", k.drop, InterfaceCounters{Seen: 1, Dropped: 1}

@@ -56,7 +56,8 @@ type bpfLlamaConfig struct {
 	Allow862        uint8
 	TwampLight      uint8
 	Keyed           uint8
-	Pad             [3]uint8
+	Pad             uint8
+	LegacyPort      uint16
 }
 
 type bpfLlamaEvent struct {
@@ -150,50 +151,52 @@ type bpfLlamaReason uint32
 const (
 	bpfLlamaReasonREASON_REPLIED          bpfLlamaReason = 0
 	bpfLlamaReasonREASON_STATELESS        bpfLlamaReason = 1
-	bpfLlamaReasonREASON_DISARMED         bpfLlamaReason = 2
-	bpfLlamaReasonREASON_LEASE_EXPIRED    bpfLlamaReason = 3
-	bpfLlamaReasonREASON_TRUNCATED        bpfLlamaReason = 4
-	bpfLlamaReasonREASON_NOT_IP           bpfLlamaReason = 5
-	bpfLlamaReasonREASON_VLAN_DEPTH       bpfLlamaReason = 6
-	bpfLlamaReasonREASON_IP_HEADER        bpfLlamaReason = 7
-	bpfLlamaReasonREASON_IP_CHECKSUM      bpfLlamaReason = 8
-	bpfLlamaReasonREASON_FRAGMENT         bpfLlamaReason = 9
-	bpfLlamaReasonREASON_IPV6EXTENSION    bpfLlamaReason = 10
-	bpfLlamaReasonREASON_NOT_UDP          bpfLlamaReason = 11
-	bpfLlamaReasonREASON_OTHER_PORT       bpfLlamaReason = 12
-	bpfLlamaReasonREASON_UDP_LENGTH       bpfLlamaReason = 13
-	bpfLlamaReasonREASON_UDP_NO_CHECKSUM  bpfLlamaReason = 14
-	bpfLlamaReasonREASON_UDP_CHECKSUM     bpfLlamaReason = 15
-	bpfLlamaReasonREASON_OTHER_INTERFACE  bpfLlamaReason = 16
-	bpfLlamaReasonREASON_OTHER_MAC        bpfLlamaReason = 17
-	bpfLlamaReasonREASON_SOURCE_MAC       bpfLlamaReason = 18
-	bpfLlamaReasonREASON_OTHER_ADDRESS    bpfLlamaReason = 19
-	bpfLlamaReasonREASON_NOT_UNICAST      bpfLlamaReason = 20
-	bpfLlamaReasonREASON_SOURCE_OURS      bpfLlamaReason = 21
-	bpfLlamaReasonREASON_SHORT            bpfLlamaReason = 22
-	bpfLlamaReasonREASON_KEYED            bpfLlamaReason = 23
-	bpfLlamaReasonREASON_SESSION_UP       bpfLlamaReason = 24
-	bpfLlamaReasonREASON_SUPER_PACKET     bpfLlamaReason = 25
-	bpfLlamaReasonREASON_IP_OPTIONS       bpfLlamaReason = 26
-	bpfLlamaReasonREASON_TWAMP_LIGHT      bpfLlamaReason = 27
-	bpfLlamaReasonREASON_TLV_UNKNOWN      bpfLlamaReason = 28
-	bpfLlamaReasonREASON_TLV_MALFORMED    bpfLlamaReason = 29
-	bpfLlamaReasonREASON_TLV_MANY         bpfLlamaReason = 30
-	bpfLlamaReasonREASON_TLV_NOT_LINEAR   bpfLlamaReason = 31
-	bpfLlamaReasonREASON_UDP_LONG         bpfLlamaReason = 32
-	bpfLlamaReasonREASON_NO_LIMITER       bpfLlamaReason = 33
-	bpfLlamaReasonREASON_NO_FLOW          bpfLlamaReason = 34
-	bpfLlamaReasonREASON_NOT_IN_FLIGHT    bpfLlamaReason = 35
-	bpfLlamaReasonREASON_PORT_LOW         bpfLlamaReason = 36
-	bpfLlamaReasonREASON_PORT_REFLECTOR   bpfLlamaReason = 37
-	bpfLlamaReasonREASON_NOT_ALLOWED      bpfLlamaReason = 38
-	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY bpfLlamaReason = 39
-	bpfLlamaReasonREASON_RATE_PEER        bpfLlamaReason = 40
-	bpfLlamaReasonREASON_RATE_STRANGER    bpfLlamaReason = 41
-	bpfLlamaReasonREASON_CAPTURED         bpfLlamaReason = 42
-	bpfLlamaReasonREASON_RING_FULL        bpfLlamaReason = 43
-	bpfLlamaReasonREASON_WRITE_FAILED     bpfLlamaReason = 44
-	bpfLlamaReasonLLAMA_REASONS           bpfLlamaReason = 45
+	bpfLlamaReasonREASON_LEGACY           bpfLlamaReason = 2
+	bpfLlamaReasonREASON_DISARMED         bpfLlamaReason = 3
+	bpfLlamaReasonREASON_LEASE_EXPIRED    bpfLlamaReason = 4
+	bpfLlamaReasonREASON_TRUNCATED        bpfLlamaReason = 5
+	bpfLlamaReasonREASON_NOT_IP           bpfLlamaReason = 6
+	bpfLlamaReasonREASON_VLAN_DEPTH       bpfLlamaReason = 7
+	bpfLlamaReasonREASON_IP_HEADER        bpfLlamaReason = 8
+	bpfLlamaReasonREASON_IP_CHECKSUM      bpfLlamaReason = 9
+	bpfLlamaReasonREASON_FRAGMENT         bpfLlamaReason = 10
+	bpfLlamaReasonREASON_IPV6EXTENSION    bpfLlamaReason = 11
+	bpfLlamaReasonREASON_NOT_UDP          bpfLlamaReason = 12
+	bpfLlamaReasonREASON_OTHER_PORT       bpfLlamaReason = 13
+	bpfLlamaReasonREASON_UDP_LENGTH       bpfLlamaReason = 14
+	bpfLlamaReasonREASON_UDP_NO_CHECKSUM  bpfLlamaReason = 15
+	bpfLlamaReasonREASON_UDP_CHECKSUM     bpfLlamaReason = 16
+	bpfLlamaReasonREASON_OTHER_INTERFACE  bpfLlamaReason = 17
+	bpfLlamaReasonREASON_OTHER_MAC        bpfLlamaReason = 18
+	bpfLlamaReasonREASON_SOURCE_MAC       bpfLlamaReason = 19
+	bpfLlamaReasonREASON_OTHER_ADDRESS    bpfLlamaReason = 20
+	bpfLlamaReasonREASON_NOT_UNICAST      bpfLlamaReason = 21
+	bpfLlamaReasonREASON_SOURCE_OURS      bpfLlamaReason = 22
+	bpfLlamaReasonREASON_SHORT            bpfLlamaReason = 23
+	bpfLlamaReasonREASON_KEYED            bpfLlamaReason = 24
+	bpfLlamaReasonREASON_SESSION_UP       bpfLlamaReason = 25
+	bpfLlamaReasonREASON_SUPER_PACKET     bpfLlamaReason = 26
+	bpfLlamaReasonREASON_IP_OPTIONS       bpfLlamaReason = 27
+	bpfLlamaReasonREASON_TWAMP_LIGHT      bpfLlamaReason = 28
+	bpfLlamaReasonREASON_TLV_UNKNOWN      bpfLlamaReason = 29
+	bpfLlamaReasonREASON_TLV_MALFORMED    bpfLlamaReason = 30
+	bpfLlamaReasonREASON_TLV_MANY         bpfLlamaReason = 31
+	bpfLlamaReasonREASON_TLV_NOT_LINEAR   bpfLlamaReason = 32
+	bpfLlamaReasonREASON_UDP_LONG         bpfLlamaReason = 33
+	bpfLlamaReasonREASON_NO_LIMITER       bpfLlamaReason = 34
+	bpfLlamaReasonREASON_LEGACY_FORM      bpfLlamaReason = 35
+	bpfLlamaReasonREASON_NO_FLOW          bpfLlamaReason = 36
+	bpfLlamaReasonREASON_NOT_IN_FLIGHT    bpfLlamaReason = 37
+	bpfLlamaReasonREASON_PORT_LOW         bpfLlamaReason = 38
+	bpfLlamaReasonREASON_PORT_REFLECTOR   bpfLlamaReason = 39
+	bpfLlamaReasonREASON_NOT_ALLOWED      bpfLlamaReason = 40
+	bpfLlamaReasonREASON_LOOKS_LIKE_REPLY bpfLlamaReason = 41
+	bpfLlamaReasonREASON_RATE_PEER        bpfLlamaReason = 42
+	bpfLlamaReasonREASON_RATE_STRANGER    bpfLlamaReason = 43
+	bpfLlamaReasonREASON_CAPTURED         bpfLlamaReason = 44
+	bpfLlamaReasonREASON_RING_FULL        bpfLlamaReason = 45
+	bpfLlamaReasonREASON_WRITE_FAILED     bpfLlamaReason = 46
+	bpfLlamaReasonLLAMA_REASONS           bpfLlamaReason = 47
 )
 
 type bpfLlamaSession struct {

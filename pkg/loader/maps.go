@@ -110,6 +110,9 @@ func printConfig(m *ebpf.Map, w io.Writer) error {
 	if c.ProbesFirst != 0 {
 		fmt.Fprintf(w, "  probes of this host leave from ports %d to %d\n", c.ProbesFirst, c.ProbesLast)
 	}
+	if c.LegacyPort != 0 {
+		fmt.Fprintf(w, "  port %d answers the probes of Dropbox's LLAMA\n", be16(c.LegacyPort))
+	}
 	if c.Allow862 != 0 {
 		fmt.Fprintln(w, "  source port 862 is answered")
 	}

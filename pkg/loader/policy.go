@@ -24,7 +24,8 @@ const (
 // Policy says who is answered in the kernel. It means what pkg/reflector's does.
 type Policy struct {
 	Ports          []uint16 // that the reflector listens on
-	ReflectorPorts []uint16 // of other reflectors: refused as source ports, like Ports and 8100
+	ReflectorPorts []uint16 // of other reflectors: refused as source ports, like Ports, Legacy and 8100
+	Legacy         uint16   // where probes of Dropbox's LLAMA are answered, and nothing else; 0: nowhere
 
 	Allow    []netip.Prefix // sources that are answered
 	AllowAny bool
@@ -106,10 +107,16 @@ func (o *object) renew() error { return o.updateConfig(func(*bpfLlamaConfig) {})
 
 func (p *Policy) config() (*bpfLlamaConfig, error) {
 	ports := distinct(p.Ports)
-	refused := distinct(p.Ports, p.ReflectorPorts, []uint16{llamaPort})
+	if p.Legacy != 0 {
+		ports = distinct(ports, []uint16{p.Legacy})
+	}
+	refused := distinct(ports, p.ReflectorPorts, []uint16{llamaPort})
 	var errs []error
 	if len(ports) == 0 || len(ports) > maxPorts {
 		errs = append(errs, fmt.Errorf("reflect on %d ports: at least 1 and at most %d", len(ports), maxPorts))
+	}
+	if slices.Contains(p.Ports, p.Legacy) && p.Legacy != 0 {
+		errs = append(errs, fmt.Errorf("reflect on port %d: either STAMP's probes or those of LLAMA", p.Legacy))
 	}
 	if slices.Contains(ports, 0) {
 		errs = append(errs, errors.New("reflect on port 0: not a port"))
@@ -126,7 +133,7 @@ func (p *Policy) config() (*bpfLlamaConfig, error) {
 	c := &bpfLlamaConfig{
 		DenyDscp: p.DenyDSCP, MinLen: stamp.BaseLen, SessionsPerPeer: uint32(p.SessionsPerPeer),
 		Allow862: flag(p.Allow862), TwampLight: flag(p.TWAMPLight),
-		Nports: uint8(len(ports)), Nrefused: uint8(len(refused)),
+		Nports: uint8(len(ports)), Nrefused: uint8(len(refused)), LegacyPort: be16(p.Legacy),
 	}
 	c.PeerRate.IntervalNs, c.PeerRate.ToleranceNs = gcra(p.PeerRate)
 	c.StrangerRate.IntervalNs, c.StrangerRate.ToleranceNs = gcra(p.StrangerRate)

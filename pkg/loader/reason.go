@@ -7,6 +7,7 @@ package loader
 var reasonNames = [...]string{
 	bpfLlamaReasonREASON_REPLIED:          "replied",
 	bpfLlamaReasonREASON_STATELESS:        "stateless",
+	bpfLlamaReasonREASON_LEGACY:           "legacy",
 	bpfLlamaReasonREASON_DISARMED:         "disarmed",
 	bpfLlamaReasonREASON_LEASE_EXPIRED:    "lease_expired",
 	bpfLlamaReasonREASON_TRUNCATED:        "truncated",
@@ -39,6 +40,7 @@ var reasonNames = [...]string{
 	bpfLlamaReasonREASON_TLV_NOT_LINEAR:   "tlv_not_linear",
 	bpfLlamaReasonREASON_UDP_LONG:         "udp_long",
 	bpfLlamaReasonREASON_NO_LIMITER:       "no_limiter",
+	bpfLlamaReasonREASON_LEGACY_FORM:      "legacy_form",
 	bpfLlamaReasonREASON_NO_FLOW:          "no_flow",
 	bpfLlamaReasonREASON_NOT_IN_FLIGHT:    "not_in_flight",
 	bpfLlamaReasonREASON_PORT_LOW:         "port_low",

@@ -298,7 +298,7 @@ func TestReasonsAll(t *testing.T) {
 	reached := []string{
 		"replied", "stateless", "disarmed", "lease_expired", "truncated", "other_interface", "session_up", "super_packet",
 		"tlv_not_linear", "udp_checksum", "udp_long", "no_limiter", "rate_peer", "rate_stranger",
-		"no_flow", "not_in_flight", "captured", "ring_full",
+		"no_flow", "not_in_flight", "captured", "ring_full", "legacy", "legacy_form",
 	}
 	for _, c := range bents {
 		reached = append(reached, c.reason)

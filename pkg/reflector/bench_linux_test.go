@@ -19,7 +19,7 @@ func newTestEngine(t testing.TB, o Options) *engine {
 	p, err := compile(&o.Policy, []uint16{stamp.Port})
 	require.NoError(t, err)
 	s.policy.Store(p)
-	e := newEngine(s, stamp.Port)
+	e := newEngine(s, stamp.Port, false)
 	e.begin()
 	return e
 }

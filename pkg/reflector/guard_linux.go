@@ -27,15 +27,11 @@ type request struct {
 // guard says why the request is not looked at any further, or Replied. What it
 // checks costs less than a session, and leaves no trace but a counter.
 func (c *policy) guard(q *request, v *verdict) Reason {
-	switch {
-	case len(q.b) == 0:
-		return Empty
-	case len(q.b) < c.minLen:
+	if len(q.b) > 0 && len(q.b) < c.minLen {
 		return Short
-	case q.truncated:
-		return Truncated
-	case q.meta.Group || !unicast(q.src.Addr()) || q.meta.Local.IsValid() && !unicast(q.meta.Local):
-		return NotUnicast
+	}
+	if r := guardPacket(q); r != Replied {
+		return r
 	}
 	if r := c.guardPort(q.src.Port()); r != Replied {
 		return r
@@ -45,6 +41,19 @@ func (c *policy) guard(q *request, v *verdict) Reason {
 		return NotAllowed
 	case stamp.LooksLikeReply(q.b):
 		return LooksLikeReply
+	}
+	return Replied
+}
+
+// guardPacket is what no reflector answers, whatever the probe.
+func guardPacket(q *request) Reason {
+	switch {
+	case len(q.b) == 0:
+		return Empty
+	case q.truncated:
+		return Truncated
+	case q.meta.Group || !unicast(q.src.Addr()) || q.meta.Local.IsValid() && !unicast(q.meta.Local):
+		return NotUnicast
 	}
 	return Replied
 }

@@ -131,7 +131,7 @@ func TestReasonsAreNamed(t *testing.T) {
 		seen[r.String()] = true
 	}
 	s := Stats{Received: 3}
-	require.Len(t, s.Map(), int(numReasons)+11, "no two counters share a name")
+	require.Len(t, s.Map(), int(numReasons)+12, "no two counters share a name")
 	require.Equal(t, "unknown", numReasons.String())
 }
 

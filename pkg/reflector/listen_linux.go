@@ -15,18 +15,19 @@ import (
 type listenAddr struct {
 	netip.AddrPort
 	optional bool // [::] of a wildcard: a host may have no IPv6
+	legacy   bool // for probes of Dropbox's LLAMA
 }
 
-func expand(listen []netip.AddrPort) []listenAddr {
+func expand(listen []netip.AddrPort, legacy bool) []listenAddr {
 	var out []listenAddr
 	for _, a := range listen {
 		if a.Addr().IsValid() {
-			out = append(out, listenAddr{AddrPort: netip.AddrPortFrom(a.Addr().Unmap(), a.Port())})
+			out = append(out, listenAddr{AddrPort: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), legacy: legacy})
 			continue
 		}
 		out = append(out,
-			listenAddr{AddrPort: netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port())},
-			listenAddr{AddrPort: netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()), optional: true})
+			listenAddr{AddrPort: netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port()), legacy: legacy},
+			listenAddr{AddrPort: netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()), optional: true, legacy: legacy})
 	}
 	slices.SortStableFunc(out, func(a, b listenAddr) int { return a.Compare(b.AddrPort) })
 	return slices.CompactFunc(out, func(a, b listenAddr) bool { return a.AddrPort == b.AddrPort && a.Port() != 0 })
@@ -61,7 +62,7 @@ func (r *Reflector) open(addrs []listenAddr) error {
 			bind = netip.AddrPortFrom(bind.Addr(), chosen)
 		}
 		for range r.shared.options.Workers {
-			w, err := newWorker(r.shared, bind)
+			w, err := newWorker(r.shared, bind, a.legacy)
 			if err != nil {
 				if a.optional && noFamily(err) {
 					break

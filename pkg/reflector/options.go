@@ -23,6 +23,9 @@ type Options struct {
 	// Listen are the addresses to bind. One without an address (netip.Addr{})
 	// stands for 0.0.0.0 and [::], the latter only where the host has IPv6.
 	Listen []netip.AddrPort
+	// Legacy are addresses where probes of Dropbox's LLAMA are answered, as Listen
+	// has them, and nothing else is.
+	Legacy []netip.AddrPort
 	// Device binds the sockets to an interface or a VRF.
 	Device string
 	// Workers is the number of sockets and threads for each address; 0 is one

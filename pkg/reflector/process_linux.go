@@ -12,6 +12,7 @@ import (
 type engine struct {
 	shared *shared
 	port   uint16 // that the worker listens on
+	legacy bool   // for probes of Dropbox's LLAMA, and no others
 	count  counters
 
 	policy *policy
@@ -32,6 +33,8 @@ type engine struct {
 // reply is what is left to do for a request that will be answered.
 type reply struct {
 	b       []byte
+	asIs    bool  // the request's octets, unchanged
+	tos     uint8 // of the reply
 	result  stamp.Result
 	auth    *stamp.Authenticator
 	session *session // nil: answered without one
@@ -39,10 +42,10 @@ type reply struct {
 	dead    bool     // not to be sent any more
 }
 
-func newEngine(s *shared, port uint16) *engine {
+func newEngine(s *shared, port uint16, legacy bool) *engine {
 	o := &s.options
 	return &engine{
-		shared: s, port: port,
+		shared: s, port: port, legacy: legacy,
 		peers:     newTable(o.PeerSessions, o.SessionsPerPeer, int64(peerIdle), s.limiters),
 		strangers: newTable(o.StrangerSessions, o.StrangerSessions, 0, s.limiters),
 	}
@@ -76,14 +79,24 @@ func (e *engine) begin() {
 func (e *engine) process(q *request, r *reply) Reason {
 	e.count.received.Add(1)
 	v := e.policy.verdict(q.src.Addr())
-	reason := e.policy.guard(q, v)
-	if reason == Replied {
-		reason = e.answer(q, r, v)
-	}
+	reason := e.judge(q, r, v)
 	if reason != Replied {
 		e.count.ended[reason].Add(1)
 	}
 	return reason
+}
+
+func (e *engine) judge(q *request, r *reply, v *verdict) Reason {
+	if e.legacy {
+		if reason := e.policy.guardLegacy(q, v); reason != Replied {
+			return reason
+		}
+		return e.answerLegacy(q, r, v)
+	}
+	if reason := e.policy.guard(q, v); reason != Replied {
+		return reason
+	}
+	return e.answer(q, r, v)
 }
 
 func (e *engine) answer(q *request, r *reply, v *verdict) Reason {
@@ -103,28 +116,35 @@ func (e *engine) answer(q *request, r *reply, v *verdict) Reason {
 		}
 	}
 	e.key.set(q.src, q.meta.Local, stamp.SSID(q.b, a.Mode), q.meta.IfIndex)
-	s := e.session(v.peer)
-	if s != nil {
-		s.rx++
+	s, why := e.admit(q, v)
+	if why == Replied {
+		e.reflect(q, r, s)
 	}
+	return why
+}
+
+// admit counts the request in its session, which is nil if there is no room for one,
+// and says whether the rate of its source lets it be answered.
+func (e *engine) admit(q *request, v *verdict) (*session, Reason) {
+	s := e.session(v.peer)
 	limit := &e.crowd
 	if s != nil {
+		s.rx++
 		limit = s.source.limiter
 	}
 	switch {
 	case limit.allow(e.now, e.arrivedAt(q), e.rate(v.peer)):
 	case v.peer:
-		return RatePeer
+		return nil, RatePeer
 	default:
-		return RateStranger
+		return nil, RateStranger
 	}
 	if s != nil {
 		s.tx++
 	} else {
 		e.count.stateless.Add(1)
 	}
-	e.reflect(q, r, s)
-	return Replied
+	return s, Replied
 }
 
 // arrivedAt returns when the request arrived, in ns monotonic. Some seconds before
@@ -146,7 +166,7 @@ func (e *engine) reflect(q *request, r *reply, s *session) {
 	a.TTL, a.DSCP, a.ECN = q.meta.TTL, q.meta.TOS>>2, q.meta.TOS&3
 	a.AllowDSCP = e.policy.allowDSCP
 	a.FollowUp, a.Info, a.Location = nil, nil, nil
-	r.session, r.dead = s, false
+	r.session, r.dead, r.asIs = s, false, false
 	if s != nil {
 		a.Rx, a.Tx = s.rx, s.tx
 		if s.last.Method != 0 {
@@ -163,6 +183,7 @@ func (e *engine) reflect(q *request, r *reply, s *session) {
 	r.b = q.b
 	// The guard has seen to the length and answer to the HMAC: no error is left.
 	r.result, _ = stamp.Reflect(q.b, a, r.auth)
+	r.tos = r.result.DSCP << 2
 	if r.result.Malformed {
 		e.count.malformed.Add(1)
 	}
@@ -201,6 +222,9 @@ func (e *engine) session(peer bool) *session {
 // mustWait tells whether the request asks for the T3 of the previous reply, which
 // may be in the current batch: then that has to leave first.
 func (e *engine) mustWait(b []byte) bool {
+	if e.legacy {
+		return false
+	}
 	return hasFollowUp(b, stamp.BaseLen) || len(e.auths) > 0 && hasFollowUp(b, stamp.AuthBaseLen)
 }
 
@@ -219,6 +243,10 @@ func hasFollowUp(b []byte, base int) bool {
 // sent notes the reply that has left, for Follow-Up Telemetry and the counters.
 func (e *engine) sent(r *reply, t3 stamp.Timestamp) {
 	e.count.ended[Replied].Add(1)
+	if r.asIs {
+		e.count.legacy.Add(1)
+		return
+	}
 	if s := r.session; s != nil && s.gen == r.gen {
 		s.last = stamp.FollowUp{Seq: r.result.Seq, Timestamp: t3, Method: stamp.MethodSW}
 	}

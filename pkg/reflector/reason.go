@@ -20,6 +20,9 @@ const (
 	RatePeer       // above PeerRate
 	RateStranger   // above StrangerRate
 
+	LegacyMalformed // to the port of LLAMA's probes, and none
+	LegacyNoToS     // a probe of LLAMA that does not say how its reply is to be marked
+
 	SendForbidden   // EPERM, EACCES: a firewall, a prohibiting route
 	SendBuffer      // ENOBUFS, ENOMEM, EAGAIN: qdisc or socket buffer full
 	SendUnreachable // ENETUNREACH, EHOSTUNREACH, ENETDOWN …: no route, no neighbour
@@ -44,6 +47,8 @@ var reasonNames = [numReasons]string{
 	AuthFailed:      "auth_failed",
 	RatePeer:        "rate_peer",
 	RateStranger:    "rate_stranger",
+	LegacyMalformed: "legacy_malformed",
+	LegacyNoToS:     "legacy_no_tos",
 	SendForbidden:   "send_forbidden",
 	SendBuffer:      "send_buffer",
 	SendUnreachable: "send_unreachable",

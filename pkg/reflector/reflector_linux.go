@@ -3,6 +3,7 @@ package reflector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -48,7 +49,12 @@ func New(o Options, log *slog.Logger) (*Reflector, error) {
 	if _, err := compile(&o.Policy, nil); err != nil {
 		return nil, err
 	}
-	addrs := expand(o.Listen)
+	for _, a := range o.Legacy {
+		if slices.ContainsFunc(o.Listen, func(l netip.AddrPort) bool { return l.Port() == a.Port() }) {
+			return nil, fmt.Errorf("listen on udp %s: either for STAMP's probes or for those of LLAMA", a)
+		}
+	}
+	addrs := append(expand(o.Listen, false), expand(o.Legacy, true)...)
 	if err := r.probe(addrs); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ type Stats struct {
 
 	Malformed   uint64 // replied, with the M flag on a TLV
 	Integrity   uint64 // replied, with the I flag: the HMAC TLV failed
+	Legacy      uint64 // replied, to a probe of Dropbox's LLAMA
 	Stateless   uint64 // replied without a session: the table of peers was full
 	UserStamps  uint64 // T2 from the user's clock, for want of a kernel stamp
 	ICMPErrors  uint64 // that came back for replies
@@ -23,7 +24,7 @@ type Stats struct {
 // Map names every counter and gauge, as the agent reports them.
 func (s Stats) Map() map[string]uint64 {
 	m := map[string]uint64{
-		"received": s.Received, "malformed": s.Malformed, "integrity": s.Integrity,
+		"received": s.Received, "malformed": s.Malformed, "integrity": s.Integrity, "legacy": s.Legacy,
 		"stateless": s.Stateless, "user_stamps": s.UserStamps, "icmp_errors": s.ICMPErrors,
 		"recv_errors": s.RecvErrors, "evicted": s.Evicted, "kernel_drops": s.KernelDrops,
 		"peer_sessions": s.PeerSessions, "stranger_sessions": s.StrangerSessions,
@@ -39,9 +40,9 @@ type counters struct {
 	received atomic.Uint64
 	ended    [numReasons]atomic.Uint64
 
-	malformed, integrity, stateless atomic.Uint64
-	userStamps                      atomic.Uint64
-	icmpErrors, recvErrors          atomic.Uint64
+	malformed, integrity, legacy, stateless atomic.Uint64
+	userStamps                              atomic.Uint64
+	icmpErrors, recvErrors                  atomic.Uint64
 }
 
 func (c *counters) addTo(s *Stats) {
@@ -52,6 +53,7 @@ func (c *counters) addTo(s *Stats) {
 	s.Received += c.received.Load()
 	s.Malformed += c.malformed.Load()
 	s.Integrity += c.integrity.Load()
+	s.Legacy += c.legacy.Load()
 	s.Stateless += c.stateless.Load()
 	s.UserStamps += c.userStamps.Load()
 	s.ICMPErrors += c.icmpErrors.Load()

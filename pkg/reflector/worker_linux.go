@@ -39,7 +39,7 @@ type worker struct {
 	errMeta      sock.Meta
 }
 
-func newWorker(s *shared, bind netip.AddrPort) (*worker, error) {
+func newWorker(s *shared, bind netip.AddrPort, legacy bool) (*worker, error) {
 	fd, err := sock.Open(sock.Options{
 		Bind: bind, Device: s.options.Device, ReusePort: true,
 		RecvBuffer: s.options.SocketBuffer, SendBuffer: s.options.SocketBuffer,
@@ -60,7 +60,7 @@ func newWorker(s *shared, bind netip.AddrPort) (*worker, error) {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	w := &worker{
-		engine: newEngine(s, port), fd: fd, poll: poll,
+		engine: newEngine(s, port, legacy), fd: fd, poll: poll,
 		bind: netip.AddrPortFrom(bind.Addr(), port), v6: bind.Addr().Is6(),
 		rx: sock.NewBatch(batchLen, bufLen), tx: sock.NewBatch(batchLen, 1),
 		errs: sock.NewBatch(batchLen, 1),
@@ -119,7 +119,7 @@ func (w *worker) answerBatch(n int) {
 // queue prepares the send of the reply to datagram i, in its own buffer.
 func (w *worker) queue(i int) {
 	r, m := &w.replies[w.n], &w.q.meta
-	w.out = sock.Outgoing{TOS: r.result.DSCP << 2}
+	w.out = sock.Outgoing{TOS: r.tos}
 	if m.Local != w.bind.Addr() { // or the socket's own address is right
 		w.out.Source = m.Local
 	}
