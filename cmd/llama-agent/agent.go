@@ -30,10 +30,11 @@ type agent struct {
 
 	// Owned by the goroutine of run.
 	cfg        *config.Config
-	outputs    map[config.Sink]sink.Output // those that are open
+	outputs    map[string]opened // those that are open, by place
 	reflecting *part
 	collecting *part
 	serving    *part
+	sweeping   *part
 
 	// handover is held while a window is handed on, so that a reload changes the
 	// outputs between two windows. It protects the fields below.
@@ -220,10 +221,10 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
-	if sameHost && slices.Equal(old.Sinks, cfg.Sinks) {
+	if sameHost && slices.Equal(old.Sinks, cfg.Sinks) && old.Spool == cfg.Spool && old.Probing.Timing.Window == cfg.Probing.Timing.Window {
 		keep(a.fanout.Reopen(), func() {})
 	} else {
-		keep(a.beginSinks(cfg), func() { cfg.Sinks = old.Sinks })
+		keep(a.beginSinks(cfg), func() { cfg.Sinks, cfg.Spool = old.Sinks, old.Spool })
 	}
 	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
 	if !sameKernel(old, cfg) {

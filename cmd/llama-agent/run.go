@@ -66,9 +66,9 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything runs: it ends a program that does not ask for it
 	defer signal.Stop(hup)
-	a := &agent{log: log, stdout: stdout, outputs: map[config.Sink]sink.Output{}}
+	a := &agent{log: log, stdout: stdout, outputs: map[string]opened{}}
 	if file == "" && !telegraf {
-		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Log: log})
+		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Ordered: true, Log: log})
 	}
 	if err := beginOrFallBack(ctx, a, cfg, file == ""); err != nil {
 		if ctx.Err() != nil {

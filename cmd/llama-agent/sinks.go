@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -13,41 +16,109 @@ import (
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
-// beginSinks makes cfg's outputs the ones that windows go to. Those that are open
-// already stay, with what they have still to deliver.
+// opened is an output, and the configuration that it has now.
+type opened struct {
+	output sink.Output
+	sink   config.Sink
+	queue  sink.QueueOptions
+}
+
+// beginSinks makes cfg's outputs the ones that windows go to. Those to the same place
+// stay, with what they have still to deliver; what has changed of them changes
+// under way.
 func (a *agent) beginSinks(cfg *config.Config) error {
-	next := map[config.Sink]sink.Output{}
+	next := map[string]opened{}
 	var made, all []sink.Output
+	var changes []func()
 	var errs []error
 	for _, s := range cfg.Sinks {
-		out := a.outputs[s]
-		if out == nil {
+		now := opened{sink: s, queue: a.queueOptions(cfg, &s)}
+		was, open := a.outputs[placeIn(cfg, &s)]
+		if now.output = was.output; !open || was.sink != now.sink || was.queue != now.queue {
 			w, err := a.writerOf(&s)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			out = sink.NewQueue(w, sink.QueueOptions{MaxBatches: s.Influx.Queue + s.Socket.Queue, Log: a.log})
-			made = append(made, out)
+			q, isQueue := was.output.(*sink.Queue)
+			if !isQueue {
+				q = sink.NewQueue(w, now.queue)
+				made = append(made, q)
+			} else {
+				changes = append(changes, func() { q.Replace(w, now.queue) })
+			}
+			now.output = q
 		}
-		next[s] = out
-		all = append(all, out)
+		next[placeIn(cfg, &s)] = now
+		all = append(all, now.output)
 	}
 	if len(errs) > 0 {
 		return errors.Join(append(errs, closeOutputs(made))...)
+	}
+	for _, change := range changes {
+		change()
 	}
 	f := sink.NewFanout(sink.NewEncoder(hostOf(cfg), sink.EncoderOptions{Flows: true, Log: a.log}), all...)
 	a.handover.Lock()
 	a.fanout = f
 	a.handover.Unlock()
 	var ended []sink.Output
-	for s, out := range a.outputs {
-		if next[s] == nil {
-			ended = append(ended, out)
+	for place, was := range a.outputs {
+		if next[place].output == nil {
+			ended = append(ended, was.output)
 		}
 	}
 	a.outputs = next
-	return closeOutputs(ended)
+	return errors.Join(closeOutputs(ended), a.beginSweep(cfg))
+}
+
+// placeIn tells outputs apart: where lines go, and in which spool they wait.
+func placeIn(cfg *config.Config, s *config.Sink) string { return cfg.Spool.Path + " " + s.Place() }
+
+// beginSweep looks after what sinks that are no longer configured left in the spool.
+func (a *agent) beginSweep(cfg *config.Config) error {
+	err := a.sweeping.stop()
+	a.sweeping = nil
+	if cfg.Spool.Path == "" {
+		return err
+	}
+	used := map[string]bool{}
+	for _, s := range cfg.Sinks {
+		used[sink.FolderName(s.Place())] = true
+	}
+	a.sweeping = start(func(ctx context.Context) error {
+		return sink.SweepLog(ctx, cfg.Spool.Path, used, cfg.Spool.MaxAge, a.log)
+	})
+	return err
+}
+
+// queueOptions is how batches for s are made and kept.
+func (a *agent) queueOptions(cfg *config.Config, s *config.Sink) sink.QueueOptions {
+	o := sink.QueueOptions{Log: a.log, Ordered: s.Kind != config.KindInflux}
+	if s.Kind != config.KindInflux && s.Kind != config.KindSocket {
+		return o
+	}
+	p := &s.Push
+	o.MaxBatches, o.BatchLines, o.BatchBytes, o.BatchAge = p.Queue, p.BatchLines, p.BatchBytes, p.BatchAge
+	o.Compress = s.Kind == config.KindInflux && s.Influx.Gzip
+	if p.Spread {
+		o.Delay = spread(hostOf(cfg).Name, cfg.Probing.Timing.Window/2)
+	}
+	if cfg.Spool.Path != "" {
+		o.Spool = sink.SpoolOptions{
+			Path: filepath.Join(cfg.Spool.Path, sink.FolderName(s.Place())),
+			Sync: cfg.Spool.Sync, MaxBytes: cfg.Spool.MaxBytes, MaxAge: cfg.Spool.MaxAge,
+		}
+	}
+	return o
+}
+
+// spread is a time from 0 to most that is always the same for a host, and evenly spread
+// over hosts.
+func spread(host string, most time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte(host))
+	share := float64(binary.BigEndian.Uint64(sum[:])) / (1 << 64)
+	return time.Duration(share * float64(most))
 }
 
 func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
@@ -59,8 +130,10 @@ func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
 	case config.KindInflux:
 		i := &s.Influx
 		return sink.NewInflux(sink.InfluxConfig{
-			URL: i.URL, Database: i.Database, User: i.Username, Password: string(i.Password),
-			Org: i.Org, Bucket: i.Bucket, Token: string(i.Token), Timeout: i.Timeout, NoGzip: !i.Gzip,
+			URL: i.URL, Database: i.Database, RetentionPolicy: i.RetentionPolicy, User: i.Username, Password: string(i.Password),
+			Org: i.Org, Bucket: i.Bucket, Token: string(i.Token),
+			TLS:     sink.TLSConfig{CA: i.TLS.CA, Cert: i.TLS.Cert, Key: i.TLS.Key, ServerName: i.TLS.ServerName},
+			Timeout: i.Timeout, NoGzip: !i.Gzip,
 		})
 	case config.KindSocket:
 		o := &s.Socket
@@ -70,11 +143,14 @@ func (a *agent) writerOf(s *config.Sink) (sink.Writer, error) {
 }
 
 func (a *agent) endSinks() error {
-	all := slices.Collect(maps.Values(a.outputs))
+	var all []sink.Output
+	for _, o := range a.outputs {
+		all = append(all, o.output)
+	}
 	if a.summary != nil {
 		all = append(all, a.summary)
 	}
-	return closeOutputs(all)
+	return errors.Join(a.sweeping.stop(), closeOutputs(all))
 }
 
 // closeOutputs gives all of them the same time to deliver what they still have.

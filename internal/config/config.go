@@ -18,6 +18,7 @@ type Config struct {
 	Probing    Probing
 	Targets    []probe.Target // in the file's order
 	Sinks      []Sink
+	Spool      Spool
 	API        API
 
 	Warnings []Problem // what is allowed and probably not meant
@@ -177,7 +178,8 @@ func base() *Config {
 			FlowSlow:         2,
 			MaxFlowLines:     1_000,
 		},
-		API: API{Listen: "127.0.0.1:5000"},
+		Spool: Spool{Sync: true, MaxBytes: 1 << 30, MaxAge: 7 * day},
+		API:   API{Listen: "127.0.0.1:5000"},
 	}
 }
 

@@ -107,7 +107,8 @@ func TestArchitectureExample(t *testing.T) {
 	require.False(t, c.Reflector.Allow.Connected)
 	require.Equal(t, []Kind{KindInflux, KindStdout}, []Kind{c.Sinks[0].Kind, c.Sinks[1].Kind})
 	require.Equal(t, InfluxSink{URL: "http://127.0.0.1:8086", Database: "llama",
-		Queue: 1000, Timeout: 10 * time.Second, Gzip: true}, c.Sinks[0].Influx)
+		Timeout: 10 * time.Second, Gzip: true}, c.Sinks[0].Influx)
+	require.Equal(t, Push{Queue: 1000, BatchLines: 5000, BatchBytes: 1 << 20, BatchAge: 200 * time.Millisecond, Spread: true}, c.Sinks[0].Push)
 }
 
 func TestEmptyFileIsTheDefaults(t *testing.T) {

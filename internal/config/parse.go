@@ -101,6 +101,38 @@ func short(d time.Duration) string {
 	return s
 }
 
+// size reads a number of octets with its unit.
+func size[T ~int | ~int64](lo, hi T) func(string) (T, error) {
+	return func(s string) (T, error) {
+		for i, unit := range []string{"KiB", "MiB", "GiB"} {
+			digits, ok := strings.CutSuffix(s, unit)
+			if !ok {
+				continue
+			}
+			shift := 10 * (i + 1)
+			n, err := strconv.ParseInt(digits, 10, 63-shift)
+			if err != nil || !decimal.MatchString(digits) || n<<shift < int64(lo) || n<<shift > int64(hi) {
+				break
+			}
+			return T(n << shift), nil
+		}
+		return 0, fmt.Errorf("%s is not a whole number with its unit, as 512KiB, 64MiB or 1GiB, from %s to %s", show(s), octets(int64(lo)), octets(int64(hi)))
+	}
+}
+
+// octets is a size in the largest unit that divides it.
+func octets(n int64) string {
+	unit := "KiB"
+	n >>= 10
+	for _, larger := range []string{"MiB", "GiB"} {
+		if n%1024 != 0 || n == 0 {
+			break
+		}
+		n, unit = n>>10, larger
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
 func oneOfWords[T ~string](words ...T) func(string) (T, error) {
 	return func(s string) (T, error) {
 		all := make([]string, len(words))

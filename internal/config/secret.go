@@ -91,6 +91,36 @@ func pathError(path string, err error) error {
 	return fmt.Errorf("%s: %w", show(path), err)
 }
 
+// secretFromEnv reads a secret from a variable of the environment. Its name may be
+// shown, its value never.
+func secretFromEnv(name string) (Secret, error) {
+	v, ok := os.LookupEnv(name)
+	if !ok {
+		return "", fmt.Errorf("%s is not set in the agent's environment", show(name))
+	}
+	s, err := parseSecret(strings.TrimSpace(v))
+	if err != nil {
+		return "", fmt.Errorf("what %s holds %w", show(name), err)
+	}
+	return s, nil
+}
+
+// keyPath is the path of a private key, that others may not open.
+func (d *decoder) keyPath(s string) (string, error) {
+	path, err := d.path(s)
+	if err != nil {
+		return "", err
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", pathError(path, err)
+	}
+	if mode := st.Mode().Perm(); mode&0o007 != 0 {
+		return "", fmt.Errorf("%s is open to all users (mode %04o): chmod 0600 it", show(path), mode)
+	}
+	return path, nil
+}
+
 // path resolves a path of the file: what is relative begins at the file's folder.
 func (d *decoder) path(s string) (string, error) {
 	if s == "" || strings.ContainsRune(s, 0) {

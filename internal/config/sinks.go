@@ -3,7 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,6 +24,7 @@ type Sink struct {
 	File   FileSink   // of KindFile
 	Influx InfluxSink // of KindInflux
 	Socket SocketSink // of KindSocket
+	Push   Push       // of KindInflux and KindSocket
 }
 
 // FileSink appends to a file.
@@ -31,47 +32,38 @@ type FileSink struct {
 	Path string
 }
 
-// InfluxSink pushes by HTTP: to version 1 if Database is set, to version 2 if
-// Bucket is.
-type InfluxSink struct {
-	URL      string
-	Database string
-	Username string
-	Password Secret
-	Org      string
-	Bucket   string
-	Token    Secret
-	Queue    int // batches that wait; beyond it the oldest are dropped
-	Timeout  time.Duration
-	Gzip     bool
+// Push says how batches are made and kept.
+type Push struct {
+	Queue      int // batches that wait in memory, where there is no spool
+	BatchLines int
+	BatchBytes int
+	BatchAge   time.Duration
+	Spread     bool // over half a window, by the host's name
 }
 
 // sinkFields is the kinds, each with its settings.
 func (d *decoder) sinkFields(s *Sink) []field {
-	s.Influx = InfluxSink{Queue: 1000, Timeout: 10 * time.Second, Gzip: true}
-	s.Socket = SocketSink{Queue: 1000, Timeout: 10 * time.Second, Datagram: 8192}
+	s.Influx = InfluxSink{Timeout: 10 * time.Second, Gzip: true}
+	s.Socket = SocketSink{Timeout: 10 * time.Second, Datagram: 8192}
+	s.Push = Push{Queue: 1000, BatchLines: 5000, BatchBytes: 1 << 20, BatchAge: 200 * time.Millisecond, Spread: true}
 	return []field{
 		section(string(KindStdout)),
 		section(string(KindFile), scalar("path", &s.File.Path, d.path)),
-		section(string(KindInflux), d.influxFields(&s.Influx)...),
-		section(string(KindSocket), d.socketFields(&s.Socket)...),
+		section(string(KindInflux), append(d.influxFields(&s.Influx), pushFields(&s.Push)...)...),
+		section(string(KindSocket), append(d.socketFields(&s.Socket), pushFields(&s.Push)...)...),
 	}
 }
 
-func (d *decoder) influxFields(s *InfluxSink) []field {
+// maxBatch is octets: more than a server takes in one request by default.
+const maxBatch = 16 << 20
+
+func pushFields(p *Push) []field {
 	return []field{
-		scalar("url", &s.URL, parseInfluxURL),
-		scalar("database", &s.Database, nameText),
-		scalar("username", &s.Username, nameText),
-		inline("password", &s.Password, parseSecret),
-		scalar("password_file", &s.Password, fromFile(d, readSecret)),
-		scalar("org", &s.Org, nameText),
-		scalar("bucket", &s.Bucket, nameText),
-		inline("token", &s.Token, parseSecret),
-		scalar("token_file", &s.Token, fromFile(d, readSecret)),
-		scalar("queue", &s.Queue, integer(1, 1_000_000)),
-		scalar("timeout", &s.Timeout, duration(10*time.Millisecond, 5*time.Minute)),
-		scalar("gzip", &s.Gzip, boolean),
+		scalar("queue", &p.Queue, integer(1, 1_000_000)),
+		scalar("batch_lines", &p.BatchLines, integer(1, 1_000_000)),
+		scalar("batch_size", &p.BatchBytes, size(1<<10, maxBatch)),
+		scalar("batch_age", &p.BatchAge, duration(time.Millisecond, time.Minute)),
+		scalar("spread", &p.Spread, boolean),
 	}
 }
 
@@ -81,24 +73,6 @@ func nameText(s string) (string, error) {
 		return "", errors.New("is empty")
 	}
 	return s, checkText(s)
-}
-
-func parseInfluxURL(s string) (string, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return "", errors.New("is not a URL as http://127.0.0.1:8086") // unquoted: it may hold a password
-	case u.User != nil:
-		return "", errors.New("holds a user: write username and password")
-	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		return "", fmt.Errorf("%s has a query or a fragment: write the base, as http://127.0.0.1:8086", show(s))
-	}
-	if u.Port() != "" {
-		if _, err := parsePort(u.Port()); err != nil {
-			return "", fmt.Errorf("port %w", err)
-		}
-	}
-	return s, nil
 }
 
 func (d *decoder) sinks(v value) {
@@ -130,7 +104,10 @@ func (d *decoder) sink(p pair, first map[string]int) {
 	if s.Kind != KindSocket {
 		s.Socket = SocketSink{}
 	}
-	place := s.place()
+	if s.Kind != KindInflux && s.Kind != KindSocket {
+		s.Push = Push{}
+	}
+	place := s.Place()
 	if line, again := first[place]; again {
 		p.problem("writes to the same as the sink in line %d: remove one", line)
 	} else if place != "" {
@@ -139,8 +116,9 @@ func (d *decoder) sink(p pair, first map[string]int) {
 	d.cfg.Sinks = append(d.cfg.Sinks, s)
 }
 
-// place is where the lines go; "" if that is not known because of a mistake.
-func (s *Sink) place() string {
+// Place is where the lines go, whatever else changes; "" if that is not known because
+// of a mistake.
+func (s *Sink) Place() string {
 	i := &s.Influx
 	switch {
 	case s.Kind == KindStdout:
@@ -148,7 +126,7 @@ func (s *Sink) place() string {
 	case s.Kind == KindFile && s.File.Path != "":
 		return "file " + s.File.Path
 	case s.Kind == KindInflux && i.URL != "" && i.Database+i.Bucket != "":
-		return fmt.Sprintf("influx %q %q %q %q", i.URL, i.Database, i.Org, i.Bucket)
+		return fmt.Sprintf("influx %q %q %q %q %q", strings.TrimRight(i.URL, "/"), i.Database, i.RetentionPolicy, i.Org, i.Bucket)
 	case s.Kind == KindSocket && s.Socket.Address != "":
 		return "socket " + s.Socket.Address
 	}
@@ -168,36 +146,5 @@ func (s *Sink) check(v value) {
 		if !v.sets("address") {
 			v.problem("has no address")
 		}
-	}
-}
-
-func checkInflux(v value) {
-	v.oneOf("token", "token_file")
-	v.oneOf("password", "password_file")
-	v1, v2 := v.sets("database"), v.sets("org") || v.sets("bucket") || v.sets("token") || v.sets("token_file")
-	if !v.sets("url") {
-		v.problem("has no url")
-	}
-	switch {
-	case v1 && v2:
-		v.problem("mixes database (InfluxDB 1) with org, bucket and token (InfluxDB 2): one of the two")
-	case !v1 && !v2:
-		v.problem("has no database (InfluxDB 1), and no org, bucket and token (InfluxDB 2)")
-	case v2:
-		for _, key := range []string{"org", "bucket"} {
-			if !v.sets(key) {
-				v.problem("has no %s", key)
-			}
-		}
-		if !v.sets("token") && !v.sets("token_file") {
-			v.problem("has no token: set token or token_file")
-		}
-	}
-	password := v.sets("password") || v.sets("password_file")
-	switch user := v.sets("username"); {
-	case (user || password) && v2 && !v1:
-		v.problem("username and password are for database (InfluxDB 1): use token")
-	case user != password:
-		v.problem("username and password go together")
 	}
 }

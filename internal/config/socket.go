@@ -11,7 +11,6 @@ import (
 // SocketSink writes to a socket, such as Telegraf's socket_listener.
 type SocketSink struct {
 	Address  string // as Telegraf's service_address
-	Queue    int    // batches that wait; beyond it the oldest are dropped
 	Timeout  time.Duration
 	Datagram int // octets of a datagram at most
 }
@@ -19,7 +18,6 @@ type SocketSink struct {
 func (d *decoder) socketFields(s *SocketSink) []field {
 	return []field{
 		scalar("address", &s.Address, parseSocketAddress),
-		scalar("queue", &s.Queue, integer(1, 1_000_000)),
 		scalar("timeout", &s.Timeout, duration(10*time.Millisecond, 5*time.Minute)),
 		scalar("datagram", &s.Datagram, integer(512, 65_507)),
 	}

@@ -19,10 +19,12 @@ const (
 // writeDatagrams sends as many whole lines a datagram as fit. What is sent twice after
 // an error is the same points.
 func (s *Socket) writeDatagrams(b Batch) error {
-	sent, long := 0, 0
-	for _, part := range split(b.Data, s.datagram) {
+	sent, line := 0, 0
+	var long []BadLine
+	for _, part := range split(b.Data, s.datagram, b.Lines) {
+		line += part.Lines
 		if len(part.Data) > s.datagram {
-			long++
+			long = append(long, BadLine{line - 1, fmt.Sprintf("longer than a datagram of %d octets: raise datagram, or use tcp or unix", s.datagram)})
 			continue
 		}
 		if sent++; sent%burst == 0 {
@@ -35,9 +37,8 @@ func (s *Socket) writeDatagrams(b Batch) error {
 	if err := s.nobody(); err != nil {
 		return s.broken(fmt.Errorf("write: %w", err))
 	}
-	if long > 0 {
-		return fmt.Errorf("%w: %d of %d lines are longer than a datagram of %d octets: raise datagram, or use tcp or unix",
-			ErrRefused, long, b.Lines, s.datagram)
+	if len(long) > 0 {
+		return &Failure{Class: ErrorLocal, Do: Refuse, Sure: true, Took: true, Bad: long, Err: errors.New("lines longer than a datagram")}
 	}
 	return nil
 }

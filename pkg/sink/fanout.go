@@ -56,7 +56,7 @@ func (f *Fanout) send(encode func([]byte) ([]byte, int, error)) error {
 	defer f.mu.Unlock()
 	out, _, err := encode(f.buf[:0])
 	f.buf = out
-	for _, b := range split(out, batchBytes) {
+	for _, b := range split(out, batchBytes, len(out)) {
 		b.Data = bytes.Clone(b.Data) // outputs keep it, and each batch is freed on its own
 		for _, o := range f.outputs {
 			o.Enqueue(b)

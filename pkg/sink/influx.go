@@ -2,19 +2,20 @@ package sink
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // InfluxConfig says where line protocol goes by HTTP: InfluxDB 1.x (Database) or
-// 2.x (Org and Bucket), or whatever speaks either API.
+// 2.x and 3.x (Bucket), or whatever speaks either API: VictoriaMetrics, Telegraf's
+// influxdb_listener and influxdb_v2_listener. A proxy is taken from the environment
+// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 type InfluxConfig struct {
 	URL string // http or https, host, and where needed a path in front of /write
 
@@ -22,19 +23,20 @@ type InfluxConfig struct {
 	RetentionPolicy string // 1.x; empty: the database's default
 	User, Password  string // 1.x; also taken from the URL
 
-	Org, Bucket, Token string // 2.x
+	Org, Bucket, Token string // 2.x; Org and Token where the server wants them
 
+	TLS     TLSConfig
 	Timeout time.Duration // of one request; 0: 10 s
 	NoGzip  bool
 }
 
 // Influx is a [Writer] to InfluxDB's write API.
 type Influx struct {
-	client  *http.Client
+	client  atomic.Pointer[http.Client]
 	cfg     InfluxConfig
 	target  string // without any secret
 	name    string
-	gzip    *gzip.Writer
+	packer  packer
 	secrets []string
 }
 
@@ -56,27 +58,43 @@ func NewInflux(cfg InfluxConfig) (*Influx, error) {
 	}
 	u.User = nil
 	if (cfg.Database == "") == (cfg.Bucket == "") {
-		return nil, errors.New("influx: either a database (1.x) or an organisation and a bucket (2.x)")
+		return nil, errors.New("influx: either a database (1.x) or a bucket (2.x)")
 	}
 	cfg.URL = ""
 	cfg.Timeout = orDefault(cfg.Timeout, 10*time.Second)
-	w := &Influx{cfg: cfg, name: "influx " + u.String(), gzip: gzip.NewWriter(io.Discard)}
+	w := &Influx{cfg: cfg, name: "influx " + strings.TrimSuffix(u.String(), "/") + " " + cfg.Database + cfg.Bucket}
 	w.target = writeURL(u, &cfg)
 	for _, s := range []string{cfg.Password, cfg.Token} {
 		if s != "" {
 			w.secrets = append(w.secrets, s, url.QueryEscape(s))
 		}
 	}
+	if err := w.Reopen(); err != nil {
+		return nil, fmt.Errorf("influx: %w", err)
+	}
+	return w, nil
+}
+
+// Reopen reads the certificates again; requests under way end as they began.
+func (w *Influx) Reopen() error {
+	tc, err := w.cfg.TLS.load()
+	if err != nil {
+		return err
+	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = cfg.Timeout
+	t.TLSClientConfig = tc
+	t.ResponseHeaderTimeout = w.cfg.Timeout
 	t.MaxResponseHeaderBytes = 64 << 10
-	w.client = &http.Client{
-		Transport: t, Timeout: cfg.Timeout,
+	old := w.client.Swap(&http.Client{
+		Transport: t, Timeout: w.cfg.Timeout,
 		// A redirect would carry the measurements, perhaps the credentials too, to
 		// where nobody configured them to go.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+	if old != nil {
+		old.CloseIdleConnections()
 	}
-	return w, nil
+	return nil
 }
 
 func writeURL(u *url.URL, cfg *InfluxConfig) string {
@@ -108,36 +126,30 @@ func (w *Influx) Write(ctx context.Context, b Batch) error {
 	if err != nil {
 		return err
 	}
-	resp, err := w.client.Do(req)
+	resp, err := w.client.Load().Do(req)
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return fmt.Errorf("post: %w", err)
+		return &Failure{Class: classOf(err), Err: fmt.Errorf("post: %w%s", err, mendTLS(err))}
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
-		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // lets the connection be used again
-		return nil
-	}
-	return w.refusal(resp)
+	return w.judge(resp, b)
 }
 
 // request builds the request. The body is a buffer of its own each time: the
 // transport may still be reading it after the answer has come.
 func (w *Influx) request(ctx context.Context, b Batch) (*http.Request, error) {
-	body := b.Data
-	if !w.cfg.NoGzip {
-		var buf bytes.Buffer
-		w.gzip.Reset(&buf)
-		if _, err := w.gzip.Write(b.Data); err != nil {
-			return nil, fmt.Errorf("compress batch: %w", err)
+	body := b.Gzip
+	switch {
+	case w.cfg.NoGzip:
+		body = bytes.Clone(b.Data)
+	case body == nil:
+		var err error
+		if body, err = w.packer.pack([]Batch{b}); err != nil {
+			return nil, err
 		}
-		if err := w.gzip.Close(); err != nil {
-			return nil, fmt.Errorf("compress batch: %w", err)
-		}
-		body = buf.Bytes()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target, bytes.NewReader(body))
 	if err != nil {
@@ -159,7 +171,7 @@ func (w *Influx) request(ctx context.Context, b Batch) (*http.Request, error) {
 
 // Close ends idle connections.
 func (w *Influx) Close() error {
-	w.client.CloseIdleConnections()
+	w.client.Load().CloseIdleConnections()
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +16,24 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/servers"
 )
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex // protects the field below
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
 
 func realQueue(t *testing.T, s *servers.Influx, db string, log *slog.Logger) *Queue {
 	w, err := NewInflux(InfluxConfig{URL: s.URL, Database: db, Timeout: 5 * time.Second})
@@ -67,20 +87,24 @@ func TestInflux1RealServer(t *testing.T) {
 
 func TestInflux1RealServerRefusals(t *testing.T) {
 	s := servers.NewInflux16(t, nil)
-	var log bytes.Buffer
+	var log syncBuffer
 	q := realQueue(t, s, "nowhere", slog.New(slog.NewTextHandler(&log, nil)))
 	q.Enqueue(batch("llama_path,src=a sent=1i 1\n"))
-	require.NoError(t, q.Close(t.Context()))
-	require.Equal(t, uint64(1), q.Stats().Refused)
+	require.Eventually(t, func() bool { return q.Stats().Errors[ErrorHTTP4xx] > 0 }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "CREATE DATABASE") }, 30*time.Second, 5*time.Millisecond)
 	require.Contains(t, log.String(), `database \"nowhere\" is missing`)
-	require.Contains(t, log.String(), `CREATE DATABASE`)
+	s.Query("", "CREATE DATABASE nowhere") // the mend
+	require.NoError(t, q.Close(t.Context()))
+	require.Equal(t, Tally{1, 1}, q.Stats().Delivered, "it was held, not lost")
 
 	s.Query("", "CREATE DATABASE llama")
-	w, err := NewInflux(InfluxConfig{URL: s.URL, Database: "llama"})
-	require.NoError(t, err)
-	err = w.Write(context.Background(), batch("llama_path,src=a sent=1u 1\n"))
-	require.ErrorIs(t, err, ErrRefused)
-	require.ErrorContains(t, err, "server answered 400")
+	q = realQueue(t, s, "llama", quiet())
+	q.Enqueue(batch("llama_path,src=a sent=1i 1\nllama_path,src=a sent=1u 2\nllama_path,src=a sent=3i 3\n"))
+	q.Enqueue(batch("llama_path,src=b sent=1i 1\nllama_path,src=b sent=2.5 2\nllama_path,src=b sent=3i 3\n"))
+	require.NoError(t, q.Close(t.Context()))
+	require.Equal(t, uint64(4), q.Stats().Delivered.Lines)
+	require.Equal(t, uint64(2), q.Stats().Refused, "an unsigned field, which version 1 lacks, and one of another type")
+	require.Len(t, s.Query("llama", "SELECT sent FROM llama_path"), 4)
 
 	// All that the golden files hold is accepted, and no two lines are one point.
 	files, err := filepath.Glob("testdata/*.golden")

@@ -15,29 +15,62 @@ import (
 // maxWords bounds what a server's answer adds to an error.
 const maxWords = 300
 
-// refusal turns an answer that is not 2xx into an error: one that wraps
-// ErrRefused where the same batch would get the same answer.
-func (w *Influx) refusal(resp *http.Response) error {
-	words := w.redact(serverWords(resp.Body))
-	said := fmt.Errorf("server answered %d: %s", resp.StatusCode, words)
-	switch code := resp.StatusCode; {
-	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
-		if wait := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); wait > 0 {
-			return &retryAfter{err: said, wait: wait}
-		}
-		return said
-	case code == http.StatusNotFound:
-		return fmt.Errorf("%w: %w; %s", ErrRefused, said, w.mend404(words))
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return fmt.Errorf("%w: %w; check the user and password or the token, and its right to write", ErrRefused, said)
-	case code == http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("%w: %w; raise the server's limit on the size of a request", ErrRefused, said)
-	case code/100 == 3:
-		return fmt.Errorf("%w: server answered %d, a redirect to %s, which is not followed; put the final address into url",
-			ErrRefused, code, w.redact(bareLocation(resp)))
-	default:
-		return fmt.Errorf("%w: %w", ErrRefused, said)
+// maxAnswer bounds what is read of an answer. InfluxDB 3 repeats each bad line in it.
+const maxAnswer = 256 << 10
+
+// judge turns an answer into what is to be done. That of a write API is 204 without
+// a body.
+func (w *Influx) judge(resp *http.Response, b Batch) error {
+	if resp.StatusCode == http.StatusNoContent {
+		return nil
 	}
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is what there is to say
+	words := w.redact(serverWords(raw))
+	f := &Failure{Err: fmt.Errorf("server answered %d: %s", resp.StatusCode, words)}
+	hold := func(class ErrorClass, mend string) error {
+		return &Failure{Class: class, Do: Hold, Err: fmt.Errorf("%w; %s", f.Err, mend)}
+	}
+	switch code := resp.StatusCode; {
+	case code/100 == 2:
+		return w.judgeSuccess(resp, raw, hold)
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		f.Class = ErrorHTTP5xx
+		if code < 500 {
+			f.Class = ErrorBusy
+		}
+		if f.Wait = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); f.Wait > 0 {
+			f.Err = fmt.Errorf("%w (retry after %s)", f.Err, f.Wait)
+		}
+		return f
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return hold(ErrorAuth, "check the user and password or the token, and its right to write")
+	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed:
+		return hold(ErrorHTTP4xx, w.mend404(words))
+	case code == http.StatusProxyAuthRequired:
+		return hold(ErrorAuth, "the proxy wants a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
+	case code/100 == 3:
+		return hold(ErrorAnswer, fmt.Sprintf("it is a redirect to %s, which is not followed; put the final address into url",
+			w.redact(bareLocation(resp))))
+	case code == http.StatusRequestEntityTooLarge:
+		return &Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true, Err: f.Err}
+	}
+	f.Class, f.Do = ErrorHTTP4xx, Refuse
+	w.named(f, raw, b)
+	return f
+}
+
+// judgeSuccess believes a 200 only if it does not look like a web page or an error:
+// a login page answers 200 to everything, and takes no line.
+func (w *Influx) judgeSuccess(resp *http.Response, raw []byte, hold func(ErrorClass, string) error) error {
+	kind := resp.Header.Get("Content-Type")
+	text := strings.TrimSpace(string(raw))
+	switch {
+	case strings.HasPrefix(kind, "text/html") || strings.HasPrefix(text, "<"):
+		return hold(ErrorAnswer, "that is a web page and no write API: check url")
+	case strings.HasPrefix(text, "{") && strings.Contains(text, `"error"`):
+		return hold(ErrorAnswer, "that is an error and no success: check url, and database or bucket by the server's version")
+	}
+	return nil
 }
 
 // mend404 says what to do about a 404: something named is missing, or this is no
@@ -63,11 +96,10 @@ func mentions(words string, any ...string) bool {
 	return false
 }
 
-// serverWords reads the server's explanation: the error or message of its JSON, or
+// serverWords is the server's explanation: the error or message of its JSON, or
 // the text, bounded and fit for a log line.
-func serverWords(body io.Reader) string {
-	raw, _ := io.ReadAll(io.LimitReader(body, 4096)) // what came is what there is to say
-	text := string(raw)
+func serverWords(raw []byte) string {
+	text := string(raw[:min(len(raw), 4096)])
 	var doc struct{ Error, Message string }
 	if json.Unmarshal(raw, &doc) == nil {
 		if doc.Message != "" {

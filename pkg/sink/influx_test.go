@@ -3,7 +3,6 @@ package sink
 import (
 	"compress/gzip"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -54,30 +53,43 @@ func TestInfluxRequests(t *testing.T) {
 		require.NoError(t, w.Write(t.Context(), batch("a\n")), name)
 		require.Equal(t, c.want, last(), name)
 		require.NotContains(t, w.Name(), "p%40ss")
+		require.Contains(t, w.Name(), c.cfg.Database+c.cfg.Bucket)
 		require.NoError(t, w.Close())
 	}
 }
 
 func TestInfluxAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
-		code    int
-		head    map[string]string
-		body    string
-		bucket  bool
-		refused bool
-		wait    time.Duration
-		says    string
+		code   int
+		head   map[string]string
+		body   string
+		bucket bool
+		want   Failure // but for Err
+		says   string
 	}{
-		"database missing": {code: 404, body: `{"error":"database not found: \"llama\""}`, refused: true, says: `CREATE DATABASE "llama"`},
-		"bucket missing":   {code: 404, body: `{"code":"not found","message":"bucket \"b\" not found"}`, bucket: true, refused: true, says: `influx bucket create --org "o" --name "b"`},
-		"no such api":      {code: 404, body: `404 page not found`, refused: true, says: "no write API at this address"},
-		"bad line":         {code: 400, body: `{"error":"partial write: type conflict"}`, refused: true, says: "partial write: type conflict"},
-		"credentials":      {code: 401, body: `{"error":"bad password s3cr3t"}`, refused: true, says: "bad password [secret]"},
-		"redirect": {code: 307, head: map[string]string{"Location": "http://u:p@elsewhere/write?t=1"}, refused: true,
+		"database missing": {code: 404, body: `{"error":"database not found: \"llama\""}`,
+			want: Failure{Class: ErrorHTTP4xx, Do: Hold}, says: `CREATE DATABASE "llama"`},
+		"bucket missing": {code: 404, body: `{"code":"not found","message":"bucket \"b\" not found"}`, bucket: true,
+			want: Failure{Class: ErrorHTTP4xx, Do: Hold}, says: `influx bucket create --org "o" --name "b"`},
+		"no such api": {code: 404, body: `404 page not found`, want: Failure{Class: ErrorHTTP4xx, Do: Hold}, says: "no write API at this address"},
+		"type conflict": {code: 400, body: `{"error":"partial write: field type conflict: input field \"a\" dropped=1"}`,
+			want: Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true}, says: "partial write: field type conflict"},
+		"type conflict everywhere": {code: 400, body: `{"error":"partial write: field type conflict dropped=3"}`,
+			want: Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true, All: true}, says: "dropped=3"},
+		"lines quoted": {code: 400, body: `{"error":"partial write: unable to parse 'b': missing fields\nunable to parse 'c,x=1': bad timestamp dropped=0"}`,
+			want: Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true, Bad: []BadLine{{1, "missing fields"}, {2, "bad timestamp dropped=0"}}}, says: "unable to parse"},
+		"lines numbered": {code: 400, body: `{"error":"partial write of line protocol occurred","data":[{"original_line":"b","line_number":2,"error_message":"no fields"},{"line_number":9}]}`,
+			want: Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true, Bad: []BadLine{{1, "no fields"}}}, says: "partial write of line protocol"},
+		"a proxy's 400": {code: 400, body: "<html>Bad Request</html>", want: Failure{Class: ErrorHTTP4xx, Do: Refuse}, says: "Bad Request"},
+		"too large":     {code: 413, want: Failure{Class: ErrorHTTP4xx, Do: Refuse, Sure: true}, says: "413"},
+		"credentials":   {code: 401, body: `{"error":"bad password s3cr3t"}`, want: Failure{Class: ErrorAuth, Do: Hold}, says: "bad password [secret]"},
+		"redirect": {code: 307, head: map[string]string{"Location": "http://u:p@elsewhere/write?t=1"}, want: Failure{Class: ErrorAnswer, Do: Hold},
 			says: "redirect to http://elsewhere/write, which is not followed"},
-		"too many":    {code: 429, head: map[string]string{"Retry-After": "7"}, wait: 7 * time.Second, says: "429"},
-		"unavailable": {code: 503, body: "a\x1b[31m\nb", says: "server answered 503: a [31m b"},
-		"long words":  {code: 500, body: strings.Repeat("x", 100_000), says: strings.Repeat("x", maxWords) + "…"},
+		"too many":    {code: 429, head: map[string]string{"Retry-After": "7"}, want: Failure{Class: ErrorBusy, Wait: 7 * time.Second}, says: "429"},
+		"unavailable": {code: 503, body: "a\x1b[31m\nb", want: Failure{Class: ErrorHTTP5xx}, says: "server answered 503: a [31m b"},
+		"long words":  {code: 500, body: strings.Repeat("x", 100_000), want: Failure{Class: ErrorHTTP5xx}, says: strings.Repeat("x", maxWords) + "…"},
+		"web page":    {code: 200, head: map[string]string{"Content-Type": "text/html"}, body: "<!doctype html>log in", want: Failure{Class: ErrorAnswer, Do: Hold}, says: "a web page and no write API"},
+		"no success":  {code: 200, body: `{"error":"timeout"}`, want: Failure{Class: ErrorAnswer, Do: Hold}, says: "an error and no success"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, last := server(t, func(rw http.ResponseWriter, _ *http.Request) {
@@ -93,19 +105,38 @@ func TestInfluxAnswers(t *testing.T) {
 			}
 			w, err := NewInflux(cfg)
 			require.NoError(t, err)
-			err = w.Write(t.Context(), batch("a\n"))
+			err = w.Write(t.Context(), batch("a\nb\nc,x=1\n"))
 			last()
 			require.ErrorContains(t, err, c.says)
-			require.Equal(t, c.refused, errors.Is(err, ErrRefused))
 			require.NotContains(t, err.Error(), "s3cr3t")
 			require.Less(t, len(err.Error()), 2*maxWords)
-			var after *retryAfter
-			if errors.As(err, &after) {
-				require.Equal(t, c.wait, after.wait)
-			} else {
-				require.Zero(t, c.wait)
+			var f *Failure
+			require.ErrorAs(t, err, &f)
+			got := *f
+			got.Err = nil
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+// An answer without an end takes neither memory nor time without bounds, nor does it
+// matter where it follows a success.
+func TestInfluxEndlessAnswer(t *testing.T) {
+	for _, code := range []int{200, 400, 500} {
+		url, last := server(t, func(rw http.ResponseWriter, _ *http.Request) {
+			rw.WriteHeader(code)
+			for {
+				if _, err := rw.Write(make([]byte, 1<<16)); err != nil {
+					return
+				}
 			}
 		})
+		w, err := NewInflux(InfluxConfig{URL: url, Database: "llama"})
+		require.NoError(t, err)
+		err = w.Write(t.Context(), batch("a\n"))
+		last()
+		require.Equal(t, code != 200, err != nil)
+		require.NoError(t, w.Close())
 	}
 }
 
@@ -117,7 +148,10 @@ func TestInfluxSilentServerTimesOut(t *testing.T) {
 	require.NoError(t, err)
 	err = w.Write(context.Background(), batch("a\n"))
 	require.Error(t, err)
-	require.NotErrorIs(t, err, ErrRefused)
+	var f *Failure
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, ErrorTimeout, f.Class)
+	require.Equal(t, Retry, f.Do)
 	require.NotContains(t, err.Error(), "s3cr3t")
 }
 

@@ -3,8 +3,6 @@ package sink
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"time"
 )
 
@@ -12,7 +10,9 @@ import (
 // written to.
 type Batch struct {
 	Data  []byte
+	Gzip  []byte // the same, compressed; nil: not at hand
 	Lines int
+	ID    uint64 // tells a batch that is tried again from others; 0: it is none that waits
 }
 
 // Output takes batches without ever blocking and delivers them in its own time.
@@ -20,54 +20,81 @@ type Output interface {
 	Name() string // for logs and counters; holds no secret
 	Enqueue(Batch)
 	Stats() Stats
-	// Close delivers what is queued until ctx ends; what is left then is dropped,
-	// counted, and named in the error.
+	// Close delivers what is queued until ctx ends. What is left then stays in the
+	// spool; without one it is dropped, counted, and named in the error.
 	Close(ctx context.Context) error
 }
 
-// Reopener is an [Output] that can open its destination anew (log rotation).
+// Reopener is an [Output] that can open its destination anew (log rotation,
+// certificates).
 type Reopener interface{ Reopen() error }
 
-// Writer delivers one batch. An error that wraps [ErrRefused] is final for that
-// batch; after any other the same batch is tried again later. It is called by one
-// goroutine at a time.
+// Writer delivers one batch, whose octets are the caller's again after the return.
+// An error says by a [Failure] in it what to do; after any other the batch is tried
+// again. It is called by one goroutine at a time.
 type Writer interface {
 	Name() string
 	Write(ctx context.Context, b Batch) error
 	Close() error
 }
 
-// ErrRefused says that the destination answered and will not have the batch, so
-// that sending it again would be in vain.
-var ErrRefused = errors.New("refused")
+// Verdict is what to do about a batch that was not delivered.
+type Verdict int
 
-// retryAfter is an error of a destination that said when to come back.
-type retryAfter struct {
-	err  error
-	wait time.Duration
+// The verdicts.
+const (
+	Retry  Verdict = iota // soon, again and again
+	Hold                  // somebody has to mend something first: seldom
+	Refuse                // never the same again: some of its lines are wrong
+)
+
+// Failure is an error of a [Writer] that says what to do.
+type Failure struct {
+	Class ErrorClass
+	Do    Verdict
+	Wait  time.Duration // the destination asked for it; 0: it did not
+	Bad   []BadLine     // of Refuse: lines that the destination named
+	All   bool          // of Refuse: it says that it took none of the lines
+	Sure  bool          // of Refuse: it did speak of lines, or of their number
+	Took  bool          // of Refuse: it has all lines that are not in Bad
+	Err   error
 }
 
-func (e *retryAfter) Error() string { return fmt.Sprintf("%v (retry after %s)", e.err, e.wait) }
-func (e *retryAfter) Unwrap() error { return e.err }
+// BadLine is a line that a destination will not have.
+type BadLine struct {
+	Line int // index in the batch
+	Why  string
+}
 
-// split cuts lines into batches of at most size octets, at the ends of lines. A
-// destination refuses or takes a batch as a whole, and limits its size.
-func split(data []byte, size int) []Batch {
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// split cuts lines into batches of at most size octets and most lines, at the ends
+// of lines. A destination refuses or takes a batch as a whole, and limits its size.
+func split(data []byte, size, most int) []Batch {
 	var out []Batch
 	for len(data) > 0 {
-		end := len(data)
-		if end > size {
-			end = bytes.LastIndexByte(data[:size], '\n') + 1
-			if end == 0 { // a line longer than size goes alone
-				end = bytes.IndexByte(data, '\n') + 1
-			}
-			if end == 0 {
-				end = len(data)
-			}
-		}
-		part := data[:end:end]
-		out = append(out, Batch{Data: part, Lines: bytes.Count(part, []byte{'\n'})})
-		data = data[end:]
+		part := data[:cut(data, size, most)]
+		out = append(out, Batch{Data: part[:len(part):len(part)], Lines: bytes.Count(part, []byte{'\n'})})
+		data = data[len(part):]
 	}
 	return out
+}
+
+// cut is how many octets of data fit; at least one line.
+func cut(data []byte, size, most int) int {
+	end := 0
+	for range most {
+		n := bytes.IndexByte(data[end:], '\n') + 1
+		if n == 0 { // the last line has no end
+			n = len(data) - end
+		}
+		if end > 0 && end+n > size {
+			break
+		}
+		if end += n; end == len(data) {
+			break
+		}
+	}
+	return end
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 type scripted struct {
 	mu     sync.Mutex // protects the fields below
 	errs   []error
+	always error // of every write after these; nil: it takes it
 	got    bytes.Buffer
 	at     []time.Time
 	closed bool
@@ -50,11 +52,20 @@ func (s *scripted) Write(ctx context.Context, b Batch) error {
 			return err
 		}
 	}
+	if s.always != nil {
+		return s.always
+	}
 	s.got.Write(b.Data)
 	return nil
 }
 
-func batch(text string) Batch { return split([]byte(text), batchBytes)[0] }
+func batch(text string) Batch {
+	b := split([]byte(text), len(text), len(text))[0]
+	b.ID = batches.Add(1)
+	return b
+}
+
+var batches atomic.Uint64
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -62,9 +73,10 @@ var errDown = errors.New("connection refused")
 
 func TestQueueRetriesWithBackoffThenDelivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &scripted{errs: []error{errDown, errDown, errDown, &retryAfter{errDown, 90 * time.Second}, &retryAfter{errDown, time.Hour}}}
-		q := NewQueue(w, QueueOptions{RetryMin: time.Second, RetryMax: 30 * time.Second, Log: quiet()})
+		w := &scripted{errs: []error{errDown, errDown, errDown, &Failure{Err: errDown, Wait: 90 * time.Second}, &Failure{Err: errDown, Wait: time.Hour}}}
+		q := NewQueue(w, QueueOptions{Ordered: true, RetryMin: time.Second, RetryMax: 30 * time.Second, Log: quiet()})
 		q.Enqueue(batch("a\nb\n"))
+		synctest.Wait()
 		q.Enqueue(batch("c\n"))
 		synctest.Wait()
 		require.Equal(t, uint64(2), q.Stats().Waiting.Batches)
@@ -72,7 +84,7 @@ func TestQueueRetriesWithBackoffThenDelivers(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, "a\nb\nc\n", w.got.String())
-		require.Equal(t, Stats{Accepted: Tally{2, 3}, Delivered: Tally{2, 3}, Retries: 5}, q.Stats())
+		require.Equal(t, Stats{Accepted: Tally{2, 3}, Delivered: Tally{2, 3}, Retries: 5, Errors: [ErrorClasses]uint64{ErrorNetwork: 5}}, q.Stats())
 		for i, limit := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			gap := w.at[i+1].Sub(w.at[i])
 			require.LessOrEqual(t, gap, limit)
@@ -89,86 +101,85 @@ func TestQueueDropsOldestAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &scripted{block: make(chan struct{})}
 		q := NewQueue(w, QueueOptions{MaxBatches: 2, Log: quiet()})
-		q.Enqueue(batch("0\n"))
-		synctest.Wait() // 0 is under way
+		enqueue(q, "0\n") // it is under way, and counts
 		for i := 1; i <= 4; i++ {
-			q.Enqueue(batch(fmt.Sprintf("%d\n%d\n", i, i)))
+			enqueue(q, fmt.Sprintf("%d\n%d\n", i, i))
 		}
 		s := q.Stats()
-		require.Equal(t, Tally{2, 4}, s.Dropped[DropFull])
-		require.Equal(t, Tally{3, 5}, s.Waiting)
-		require.Equal(t, int64(10), s.WaitingBytes)
+		require.Equal(t, Tally{5, 9}, s.Accepted)
+		require.Equal(t, Tally{3, 6}, s.Dropped[DropFull])
+		require.Equal(t, Tally{2, 3}, s.Waiting)
+		require.Equal(t, int64(6), s.WaitingBytes)
 		close(w.block)
 		synctest.Wait()
-		require.Equal(t, "0\n3\n3\n4\n4\n", w.got.String())
+		require.Equal(t, "0\n4\n4\n", w.got.String())
 		require.NoError(t, q.Close(t.Context()))
 
-		q = NewQueue(&scripted{block: make(chan struct{})}, QueueOptions{MaxBytes: 5, Log: quiet()})
-		q.Enqueue(batch("0\n"))
-		synctest.Wait()
-		q.Enqueue(batch("too long\n"))
-		q.Enqueue(batch("1\n"))
-		q.Enqueue(batch("2\n"))
-		q.Enqueue(batch("3\n"))
+		q = NewQueue(&scripted{block: make(chan struct{})}, QueueOptions{MaxBytes: 7, Log: quiet()})
+		for _, text := range []string{"0\n", "1\n", "2\n", "3\n"} {
+			enqueue(q, text)
+		}
 		s = q.Stats()
-		require.Equal(t, Tally{2, 2}, s.Dropped[DropFull])
+		require.Equal(t, Tally{1, 1}, s.Dropped[DropFull])
 		require.Equal(t, Tally{3, 3}, s.Waiting)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorContains(t, q.Close(ctx), "3 batches (3 lines) not delivered")
 		s = q.Stats()
-		require.Equal(t, Tally{5, 5}, s.DroppedAll())
+		require.Equal(t, Tally{4, 4}, s.DroppedAll())
+		require.Zero(t, s.Waiting)
 	})
 }
 
-// A batch on which the server fails every time gives way once the queue is full.
-func TestQueuePoisonGivesWay(t *testing.T) {
+// enqueue waits until the text is a batch of its own.
+func enqueue(q *Queue, text string) {
+	q.Enqueue(batch(text))
+	synctest.Wait()
+}
+
+// What waits is joined and cut, by lines, octets and age.
+func TestQueueCutsBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &scripted{}
-		for range 1000 {
-			w.errs = append(w.errs, errDown)
-		}
-		q := NewQueue(w, QueueOptions{MaxBatches: 1, RetryMax: time.Second, Log: quiet()})
-		q.Enqueue(batch("poison\n"))
-		time.Sleep(time.Minute)
+		q := NewQueue(w, QueueOptions{BatchLines: 3, BatchBytes: 10, BatchAge: time.Second, Log: quiet()})
+		enqueue(q, "a\n")
+		enqueue(q, "b\n")
+		require.Zero(t, q.Stats().Accepted, "they wait for more")
+		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Zero(t, q.Stats().Dropped[DropFull])
-		q.Enqueue(batch("next\n"))
-		time.Sleep(2 * time.Second)
+		require.Equal(t, Tally{1, 2}, q.Stats().Delivered)
+		enqueue(q, "1\n2\n3\n4\n")
+		require.Equal(t, Tally{2, 5}, q.Stats().Delivered, "three lines are enough")
+		enqueue(q, "eight...\n")
+		require.Equal(t, Tally{3, 6}, q.Stats().Delivered, "4 has waited long enough: there is no room for more beside it")
+		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Equal(t, Tally{1, 1}, q.Stats().Dropped[DropFull])
-		w.mu.Lock()
-		w.errs = nil
-		w.mu.Unlock()
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		require.Equal(t, "next\n", w.got.String())
+		require.Equal(t, "a\nb\n1\n2\n3\n4\neight...\n", w.got.String())
 		require.NoError(t, q.Close(t.Context()))
 	})
 }
 
-func TestQueueRefusedIsNotRetriedAndLoggedOnce(t *testing.T) {
+// Pushes begin a delay after their batches; an end does not wait for it.
+func TestQueueDelaysPushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		refusal := fmt.Errorf("%w: no", ErrRefused)
-		w := &scripted{errs: []error{refusal, refusal, nil}}
-		q := NewQueue(w, QueueOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
-		for range 3 {
-			q.Enqueue(batch("a\n"))
-		}
+		w := &scripted{}
+		q := NewQueue(w, QueueOptions{Delay: 3 * time.Second, Log: quiet()})
+		begin := time.Now()
+		enqueue(q, "a\n")
+		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		require.Equal(t, Stats{Accepted: Tally{3, 3}, Delivered: Tally{3, 1}, Refused: 2}, q.Stats())
-		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("batch refused")))
+		require.Equal(t, []time.Time{begin.Add(3 * time.Second)}, w.at)
+		enqueue(q, "b\n")
 		require.NoError(t, q.Close(t.Context()))
-		q.Enqueue(batch("late\n"))
-		require.Equal(t, Tally{1, 1}, q.Stats().Dropped[DropStopped], "a closed queue takes nothing")
+		require.Equal(t, "a\nb\n", w.got.String())
+		require.Equal(t, 10*time.Second, time.Since(begin))
 	})
 }
 
 // Close does not wait out a long back-off, and gives up at its deadline.
 func TestQueueCloseFlushesWithinItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &scripted{errs: []error{&retryAfter{errDown, time.Hour}, errDown}}
+		w := &scripted{errs: []error{&Failure{Err: errDown, Wait: time.Hour}, errDown}}
 		q := NewQueue(w, QueueOptions{RetryMax: time.Hour, Log: quiet()})
 		q.Enqueue(batch("a\n"))
 		q.Enqueue(batch("b\n"))
@@ -195,12 +206,15 @@ func TestSplit(t *testing.T) {
 	text := []byte("aa\nbb\ncccccccc\nd\n")
 	var joined []byte
 	var sizes []int
-	for _, b := range split(text, 7) {
+	for _, b := range split(text, 7, 100) {
 		require.True(t, bytes.HasSuffix(b.Data, []byte("\n")))
 		joined = append(joined, b.Data...)
 		sizes = append(sizes, b.Lines)
 	}
 	require.Equal(t, text, joined)
 	require.Equal(t, []int{2, 1, 1}, sizes)
-	require.Empty(t, split(nil, 7))
+	require.Empty(t, split(nil, 7, 1))
+	require.Len(t, split(text, 100, 1), 4)
+	require.Len(t, split(text, 100, 3), 2)
+	require.Len(t, split([]byte("a\nno end"), 100, 1), 2)
 }

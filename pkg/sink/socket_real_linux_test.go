@@ -38,7 +38,7 @@ func listening(t *testing.T, address string) *servers.Telegraf {
 func socketQueue(t *testing.T, cfg SocketConfig) *Queue {
 	w, err := NewSocket(cfg)
 	require.NoError(t, err)
-	return NewQueue(w, QueueOptions{RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond, Log: quiet()})
+	return NewQueue(w, QueueOptions{Ordered: true, RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond, Log: quiet()})
 }
 
 // arrived waits until Telegraf has written all of these lines, each as often as it stands there, and no others.
@@ -94,8 +94,8 @@ func freeAddr(t *testing.T, network string) string {
 func TestSocketTakesNoMore(t *testing.T) {
 	g := listening(t, "tcp://%s")
 	q := NewQueue(must(NewSocket(SocketConfig{Address: "tcp://" + g.Addr, Timeout: 50 * time.Millisecond})),
-		QueueOptions{MaxBatches: 4, RetryMin: 5 * time.Millisecond, RetryMax: 20 * time.Millisecond, Log: quiet()})
-	other := NewQueue(must(NewFile(t.TempDir()+"/lines")), QueueOptions{Log: quiet()})
+		QueueOptions{Ordered: true, MaxBatches: 4, BatchLines: 20_000, BatchBytes: 4 << 20, RetryMin: 5 * time.Millisecond, RetryMax: 20 * time.Millisecond, Log: quiet()})
+	other := NewQueue(must(NewFile(t.TempDir()+"/lines")), QueueOptions{BatchLines: 20_000, BatchBytes: 4 << 20, Log: quiet()})
 	first := numbered(0, 10)
 	q.Enqueue(first)
 	arrived(t, g, linesOf(first))

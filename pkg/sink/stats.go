@@ -12,10 +12,11 @@ const (
 	DropPoison                    // the destination failed on it every time while it took others: put aside
 	DropDamaged                   // its file is torn or changed: put aside
 	DropStopped                   // not on disk, and not delivered by the end
+	DropIntake                    // never accepted: the disk did not keep up
 	DropReasons                   // how many there are
 )
 
-var dropNames = [DropReasons]string{"full", "age", "poison", "damaged", "stopped"}
+var dropNames = [DropReasons]string{"full", "age", "poison", "damaged", "stopped", "intake"}
 
 // String is the reason's name in counters.
 func (r DropReason) String() string { return dropNames[r] }
@@ -51,7 +52,8 @@ func (t *Tally) add(lines int) {
 }
 
 // Stats says what became of an output's batches. Those accepted and recovered are
-// delivered, dropped, or waiting; of their lines some may be refused.
+// delivered, dropped, or waiting; of their lines some may be refused. What is dropped
+// at the intake was never accepted.
 type Stats struct {
 	Accepted  Tally              // on disk, or in memory where there is no spool
 	Recovered Tally              // found in the spool when it was opened

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +12,7 @@ type Stream struct {
 	name string
 	w    io.Writer
 	rest []byte // what a failed write left of a batch: it goes out before all else
-	of   *byte  // the first octet of that batch
+	of   uint64 // that batch; 0: there is none
 }
 
 // NewStream returns a [Writer] to w, which it does not close.
@@ -24,21 +25,21 @@ func (s *Stream) Name() string { return s.name }
 // whether or not b is tried again, so that a reader never sees half a line
 // followed by another.
 func (s *Stream) Write(_ context.Context, b Batch) error {
-	again := s.of == &b.Data[0]
+	again := s.of != 0 && s.of == b.ID
 	if len(s.rest) > 0 {
 		if err := s.put(s.rest); err != nil {
 			return err
 		}
 		if again {
-			s.of = nil
+			s.of = 0
 			return nil
 		}
 	}
-	s.of = &b.Data[0]
+	s.of = b.ID
 	if err := s.put(b.Data); err != nil {
 		return err
 	}
-	s.of = nil
+	s.of = 0
 	return nil
 }
 
@@ -49,7 +50,7 @@ func (s *Stream) put(data []byte) error {
 		return nil
 	}
 	if n > 0 || len(s.rest) > 0 {
-		s.rest = data[n:]
+		s.rest = bytes.Clone(data[n:])
 	}
 	return fmt.Errorf("write to %s: %w", s.name, err)
 }
