@@ -45,8 +45,14 @@ func (e *Encoder) Agent(dst []byte, s *AgentStats) (out []byte, lines int, err e
 	}
 	e.tags.prefixed("src_", e.host.Tags)
 	e.start(MeasurementAgent)
-	for i := range s.Fields {
-		switch f := &s.Fields[i]; {
+	e.fields(s.Fields)
+	e.end(s.Time)
+	return e.finish(before)
+}
+
+func (e *Encoder) fields(fields []AgentField) {
+	for i := range fields {
+		switch f := &fields[i]; {
 		case !agentName(f.Name):
 			e.stats.FieldsInvalid++
 		case f.IsFloat:
@@ -55,8 +61,6 @@ func (e *Encoder) Agent(dst []byte, s *AgentStats) (out []byte, lines int, err e
 			e.integer(f.Name, f.Int)
 		}
 	}
-	e.end(s.Time)
-	return e.finish(before)
 }
 
 func agentName(name string) bool {

@@ -16,8 +16,9 @@ const batchBytes = 1 << 20
 // Fanout encodes once and hands the lines to every output. None of its outputs can
 // hold up another, nor the caller. It is safe for concurrent use.
 type Fanout struct {
-	enc     *Encoder
-	outputs []Output
+	enc        *Encoder
+	outputs    []Output
+	llama, raw []Output // of outputs, those that have windows in that schema
 
 	mu  sync.Mutex // protects the fields below
 	buf []byte     // of the last encoding: the next is likely to be of that size
@@ -25,7 +26,9 @@ type Fanout struct {
 
 // NewFanout joins an encoder and outputs, which it owns from then on.
 func NewFanout(enc *Encoder, outputs ...Output) *Fanout {
-	return &Fanout{enc: enc, outputs: outputs}
+	f := &Fanout{enc: enc, outputs: outputs}
+	f.llama, f.raw = bySchema(outputs)
+	return f
 }
 
 // Window hands the lines of w to all outputs. The error is about lines that were
@@ -34,7 +37,9 @@ func (f *Fanout) Window(w *probe.Window) error {
 	var errs []error
 	for paths := range slices.Chunk(w.Paths, pathsAtOnce) {
 		part := probe.Window{Start: w.Start, End: w.End, Paths: paths}
-		errs = append(errs, f.send(func(dst []byte) ([]byte, int, error) { return f.enc.Window(dst, &part) }))
+		errs = append(errs,
+			f.send(f.llama, func(dst []byte) ([]byte, int, error) { return f.enc.Window(dst, &part) }),
+			f.send(f.raw, func(dst []byte) ([]byte, int, error) { return f.enc.Raw(dst, &part) }))
 	}
 	return errors.Join(errs...)
 }
@@ -45,11 +50,16 @@ const pathsAtOnce = 1000
 
 // Agent hands a llama_agent line to all outputs.
 func (f *Fanout) Agent(s *AgentStats) error {
-	return f.send(func(dst []byte) ([]byte, int, error) { return f.enc.Agent(dst, s) })
+	return f.send(f.outputs, func(dst []byte) ([]byte, int, error) { return f.enc.Agent(dst, s) })
 }
 
-func (f *Fanout) send(encode func([]byte) ([]byte, int, error)) error {
-	if len(f.outputs) == 0 {
+// Points hands points to all outputs, whatever their schema.
+func (f *Fanout) Points(points []Point) error {
+	return f.send(f.outputs, func(dst []byte) ([]byte, int, error) { return f.enc.Points(dst, points) })
+}
+
+func (f *Fanout) send(to []Output, encode func([]byte) ([]byte, int, error)) error {
+	if len(to) == 0 {
 		return nil
 	}
 	f.mu.Lock()
@@ -58,7 +68,7 @@ func (f *Fanout) send(encode func([]byte) ([]byte, int, error)) error {
 	f.buf = out
 	for _, b := range split(out, batchBytes, len(out)) {
 		b.Data = bytes.Clone(b.Data) // outputs keep it, and each batch is freed on its own
-		for _, o := range f.outputs {
+		for _, o := range to {
 			o.Enqueue(b)
 		}
 	}

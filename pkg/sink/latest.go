@@ -1,8 +1,6 @@
 package sink
 
 import (
-	"math"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -30,10 +28,10 @@ func (l *Latest) Set(w *probe.Window) {
 		l.cut.Add(uint64(len(paths) - maxLatest))
 		paths = paths[:maxLatest]
 	}
-	points := make([]point, 0, len(paths))
+	points := make([]Point, 0, len(paths))
 	for i := range paths {
-		if paths[i].Check() == nil { // what contradicts itself is given to nobody
-			points = append(points, l.point(&paths[i], w.End))
+		if p, ok := rawPoint(&l.host, &paths[i], w.End); ok {
+			points = append(points, p)
 		}
 	}
 	l.snapshot.Store(newSnapshot(w.End, points))
@@ -50,65 +48,3 @@ func (l *Latest) End() (end time.Time, ok bool) {
 
 // Cut returns how many paths found no room in the store so far.
 func (l *Latest) Cut() uint64 { return l.cut.Load() }
-
-// point is a path as LLAMA had it: loss in percent, RTT in milliseconds, tags
-// of the target under their own names.
-type point struct {
-	Fields      map[string]number `json:"fields"`
-	Tags        map[string]string `json:"tags"`
-	Time        time.Time         `json:"time"`
-	Measurement string            `json:"measurement"`
-}
-
-// number is written with six decimals, always: LLAMA's scraper writes fields as
-// floats and its database would refuse one that was an integer at first.
-type number float64
-
-// MarshalJSON writes the number.
-func (n number) MarshalJSON() ([]byte, error) {
-	return strconv.AppendFloat(nil, float64(n), 'f', 6, 64), nil
-}
-
-func (l *Latest) point(p *probe.Path, end time.Time) point {
-	fields := map[string]number{"sent": number(p.Sent), "lost": number(p.Lost)}
-	if ratio, ok := p.LossRatio(); ok {
-		fields["loss"] = number(ratio * 100)
-	}
-	if rtt, ok := p.RTT.Summary(); ok && p.Clock != probe.ClockMixed {
-		fields["rtt"] = number(math.Round(rtt.Mean) / 1e6)
-	}
-	// LLAMA called all of these lost. They are not, and are no silence either: they
-	// are told apart here, where there are any.
-	for name, n := range map[string]uint64{"late": p.Late, "refused": p.Refused, "unreachable": p.Unreachable} {
-		if n > 0 {
-			fields[name] = number(n)
-		}
-	}
-	return point{Fields: fields, Tags: l.tags(p), Time: end.UTC(), Measurement: "raw_stats"}
-}
-
-func (l *Latest) tags(p *probe.Path) map[string]string {
-	tags := make(map[string]string, len(p.DstTags)+len(l.host.Tags)+7)
-	for k, v := range l.host.Tags {
-		tags["src_"+k] = v
-	}
-	for k, v := range p.DstTags {
-		tags[k] = v
-	}
-	// Addresses alone merge QoS classes into one series, as they did in LLAMA.
-	tags[tagSrc], tags[tagDst] = l.host.Name, p.Dst
-	tags[tagFamily] = strconv.Itoa(p.Family)
-	tags[tagClass], tags[tagClock] = p.Class.Name, string(p.Clock)
-	if p.SrcAddr.IsValid() {
-		tags["src_ip"] = p.SrcAddr.Unmap().String()
-	}
-	if p.Addr.IsValid() {
-		tags["dst_ip"] = p.Addr.Addr().Unmap().String()
-	}
-	for k, v := range tags {
-		if v == "" {
-			delete(tags, k)
-		}
-	}
-	return tags
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -15,10 +16,10 @@ type snapshot struct {
 	latency func() ([]byte, error)
 }
 
-func newSnapshot(end time.Time, points []point) *snapshot {
+func newSnapshot(end time.Time, points []Point) *snapshot {
 	return &snapshot{
 		end:     end,
-		influx:  sync.OnceValues(func() ([]byte, error) { return encodeJSON(points) }),
+		influx:  sync.OnceValues(func() ([]byte, error) { return encodeJSON(influxes(points)) }),
 		latency: sync.OnceValues(func() ([]byte, error) { return encodeJSON(latencies(points)) }),
 	}
 }
@@ -39,33 +40,68 @@ func (l *Latest) Latency() ([]byte, error) {
 	return []byte("[]\n"), nil
 }
 
+// number is written with six decimals, always: LLAMA's scraper writes fields as
+// floats and its database would refuse one that was an integer at first.
+type number float64
+
+// MarshalJSON writes the number.
+func (n number) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(n), 'f', 6, 64), nil
+}
+
+// influx is a point of Dropbox's Go collector.
+type influx struct {
+	Fields      map[string]number `json:"fields"`
+	Tags        map[string]string `json:"tags"`
+	Time        time.Time         `json:"time"`
+	Measurement string            `json:"measurement"`
+}
+
+func influxes(points []Point) []influx {
+	out := make([]influx, len(points))
+	for i, p := range points {
+		fields := make(map[string]number, len(p.Fields))
+		for _, f := range p.Fields {
+			fields[f.Name] = number(f.Float)
+		}
+		out[i] = influx{Fields: fields, Tags: p.Tags, Time: p.Time, Measurement: p.Measurement}
+	}
+	return out
+}
+
+// latency is a target of the Python collector.
 type latency struct {
 	Tags map[string]string `json:"tags"`
 	Data []datum           `json:"data"`
 }
 
-// datum is ["rtt", 0.227798, 1600000000]: name, value, seconds since 1970.
+// datum is ["rtt", 0.227798, 1600000000]: name, value, seconds since 1970. A value that
+// there is none of is null, as the Python collector has it before its first one.
 type datum struct {
 	name  string
-	value number
+	value *number
 	at    int64
 }
 
 // MarshalJSON writes the datum as an array.
 func (d datum) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "[%q,%.6f,%d]", d.name, float64(d.value), d.at), nil
+	return json.Marshal([]any{d.name, d.value, d.at})
 }
 
-func latencies(points []point) []latency {
-	out := make([]latency, 0, len(points))
-	for _, p := range points {
-		l := latency{Tags: p.Tags, Data: []datum{}}
-		for _, name := range []string{"rtt", "loss"} {
-			if v, ok := p.Fields[name]; ok {
-				l.Data = append(l.Data, datum{name, v, p.Time.Unix()})
+func latencies(points []Point) []latency {
+	out := make([]latency, len(points))
+	for i, p := range points {
+		rtt, loss := datum{name: "rtt", at: p.Time.Unix()}, datum{name: "loss", at: p.Time.Unix()}
+		for _, f := range p.Fields {
+			v := number(f.Float)
+			switch f.Name {
+			case "rtt":
+				rtt.value = &v
+			case "loss":
+				loss.value = &v
 			}
 		}
-		out = append(out, l)
+		out[i] = latency{Tags: p.Tags, Data: []datum{rtt, loss}}
 	}
 	return out
 }

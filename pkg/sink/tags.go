@@ -67,6 +67,20 @@ func (s *tagSet) prefixed(prefix string, m map[string]string) {
 	}
 }
 
+// own adds tags that have their names already; what cannot be a tag is dropped and
+// counted, and so are names that databases keep for themselves.
+func (s *tagSet) own(m map[string]string) {
+	for k, v := range m {
+		key, ok := s.clean(k)
+		value, good := s.clean(v)
+		if !ok || !good || key == "time" || key == "_field" || key == "_measurement" {
+			s.dropped++
+			continue
+		}
+		s.tags = append(s.tags, tag{key, value})
+	}
+}
+
 // key builds and remembers the key of a configured tag; "" if it has none.
 func (s *tagSet) key(prefix, name string) string {
 	if len(s.keys) >= maxCached {
