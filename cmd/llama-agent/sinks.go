@@ -50,7 +50,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 			now.output = q
 		}
 		next[placeIn(cfg, &s)] = now
-		all = append(all, now.output)
+		all = append(all, sink.WithSchema(now.output, sink.Schema(s.Schema)))
 	}
 	if len(errs) > 0 {
 		return errors.Join(append(errs, closeOutputs(made))...)

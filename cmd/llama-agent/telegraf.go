@@ -24,9 +24,8 @@ func underTelegraf(ctx context.Context, stdin io.Reader) (context.Context, conte
 
 // toTelegraf adds standard output to the sinks.
 func toTelegraf(cfg *config.Config) {
-	stdout := config.Sink{Kind: config.KindStdout}
-	if !slices.Contains(cfg.Sinks, stdout) {
-		cfg.Sinks = append(cfg.Sinks, stdout)
+	if !slices.ContainsFunc(cfg.Sinks, func(s config.Sink) bool { return s.Kind == config.KindStdout }) {
+		cfg.Sinks = append(cfg.Sinks, config.Sink{Kind: config.KindStdout, Schema: config.SchemaLlama})
 	}
 }
 

@@ -44,6 +44,7 @@ func TestDocumentHasEveryKey(t *testing.T) {
 // Writing a documented default changes nothing.
 func TestDocumentedDefaults(t *testing.T) {
 	need := map[string]string{ // what an element of a list or map needs beside the key
+		"sinks.file":     "path: f, ",
 		"sinks.influx":   "url: 'http://h', database: d, ",
 		"sinks.socket":   "address: 'tcp://h:1', ",
 		"reflector.auth": "prefix: 10.0.0.0/8, key: k, ",

@@ -18,9 +18,20 @@ const (
 	KindSocket Kind = "socket"
 )
 
+// Schema is how a sink has its windows.
+type Schema string
+
+// The schemas.
+const (
+	SchemaLlama Schema = "llama"     // llama_path and what goes with it
+	SchemaRaw   Schema = "raw_stats" // as Dropbox's LLAMA
+	SchemaBoth  Schema = "both"
+)
+
 // Sink is one place that lines are written to.
 type Sink struct {
 	Kind   Kind
+	Schema Schema
 	File   FileSink   // of KindFile
 	Influx InfluxSink // of KindInflux
 	Socket SocketSink // of KindSocket
@@ -46,11 +57,14 @@ func (d *decoder) sinkFields(s *Sink) []field {
 	s.Influx = InfluxSink{Timeout: 10 * time.Second, Gzip: true}
 	s.Socket = SocketSink{Timeout: 10 * time.Second, Datagram: 8192}
 	s.Push = Push{Queue: 1000, BatchLines: 5000, BatchBytes: 1 << 20, BatchAge: 200 * time.Millisecond, Spread: true}
+	s.Schema = SchemaLlama
+	schema := scalar("schema", &s.Schema, oneOfWords(SchemaLlama, SchemaRaw, SchemaBoth))
+	push := append(pushFields(&s.Push), schema)
 	return []field{
-		section(string(KindStdout)),
-		section(string(KindFile), scalar("path", &s.File.Path, d.path)),
-		section(string(KindInflux), append(d.influxFields(&s.Influx), pushFields(&s.Push)...)...),
-		section(string(KindSocket), append(d.socketFields(&s.Socket), pushFields(&s.Push)...)...),
+		section(string(KindStdout), schema),
+		section(string(KindFile), scalar("path", &s.File.Path, d.path), schema),
+		section(string(KindInflux), append(d.influxFields(&s.Influx), push...)...),
+		section(string(KindSocket), append(d.socketFields(&s.Socket), push...)...),
 	}
 }
 
