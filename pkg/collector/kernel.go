@@ -20,7 +20,7 @@ type Kernel interface {
 	// AddFlow makes a flow known that has at most so many probes in flight, and gives
 	// it a row: its name below.
 	AddFlow(to netip.AddrPort, sourcePort, ssid uint16, inFlight int) (row uint32, err error)
-	RemoveFlow(row uint32) error
+	RemoveFlow(row uint32, to netip.AddrPort, sourcePort, ssid uint16) error
 	// Fate says what became of a probe that no reply came to.
 	Fate(row, seq uint32, t1 uint64) probe.Fate
 	// Read hands over what was taken since the last call, without waiting, and says
@@ -67,7 +67,7 @@ func (l *loop) delist(f *flow) {
 		return
 	}
 	l.rows[f.row] = nil
-	if err := l.kernel.RemoveFlow(uint32(f.row)); err != nil {
+	if err := l.kernel.RemoveFlow(uint32(f.row), f.path.key.addr, f.sock.port, f.path.key.ssid); err != nil {
 		l.log.Warn("flow stays in the kernel's tables", "error", err)
 	}
 	f.row = -1

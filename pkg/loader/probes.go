@@ -71,10 +71,9 @@ type Probes struct {
 	nextSlot  uint32
 }
 
-type probeRow struct {
-	key         bpfLlamaFlowKey
-	first, mask uint32
-}
+// probeRow is where a flow's probes in flight are noted. Its key is the caller's to keep:
+// there may be half a million.
+type probeRow struct{ first, mask uint32 }
 
 func newProbes(o *object) (_ *Probes, err error) {
 	p := &Probes{object: o, freeSlots: map[uint32][]uint32{}}
@@ -171,10 +170,8 @@ func (p *Probes) AddFlow(to netip.AddrPort, sourcePort, ssid uint16, inFlight in
 	} else {
 		p.rows = append(p.rows, probeRow{})
 	}
-	key := bpfLlamaFlowKey{
-		Dst: addr16(to.Addr()), Dport: be16(to.Port()), Sport: be16(sourcePort), Ssid: be16(ssid),
-	}
-	p.rows[row] = probeRow{key: key, first: first, mask: size - 1}
+	key := flowKey(to, sourcePort, ssid)
+	p.rows[row] = probeRow{first: first, mask: size - 1}
 	err := p.object.LlamaFlow.Update(&key, &bpfLlamaFlow{Row: row, First: first, Mask: size - 1}, ebpf.UpdateAny)
 	if err != nil {
 		p.giveBack(row)
@@ -186,10 +183,14 @@ func (p *Probes) AddFlow(to netip.AddrPort, sourcePort, ssid uint16, inFlight in
 	return row, nil
 }
 
-// RemoveFlow forgets a flow. Another that was added since for the same session
-// stays.
-func (p *Probes) RemoveFlow(row uint32) error {
-	key := p.rows[row].key
+func flowKey(to netip.AddrPort, sourcePort, ssid uint16) bpfLlamaFlowKey {
+	return bpfLlamaFlowKey{Dst: addr16(to.Addr()), Dport: be16(to.Port()), Sport: be16(sourcePort), Ssid: be16(ssid)}
+}
+
+// RemoveFlow forgets a flow by its row and what it was added with. Another that was added
+// since for the same session stays.
+func (p *Probes) RemoveFlow(row uint32, to netip.AddrPort, sourcePort, ssid uint16) error {
+	key := flowKey(to, sourcePort, ssid)
 	var now bpfLlamaFlow
 	err := p.object.LlamaFlow.Lookup(&key, &now)
 	if err == nil && now.Row == row {

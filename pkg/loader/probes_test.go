@@ -174,7 +174,7 @@ func TestProbesRoom(t *testing.T) {
 	b, err := p.probes.AddFlow(to, 20002, 1, 8) // the same session anew
 	require.NoError(t, err)
 	require.NotEqual(t, a, b)
-	require.NoError(t, p.probes.RemoveFlow(a))
+	require.NoError(t, p.probes.RemoveFlow(a, to, 20002, 1))
 	var f bpfLlamaFlow
 	require.NoError(t, p.LlamaFlow.Lookup(&bpfLlamaFlowKey{Dst: addr16(peer6), Dport: be16(862), Sport: be16(20002), Ssid: be16(1)}, &f))
 	require.Equal(t, b, f.Row)
