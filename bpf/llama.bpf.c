@@ -26,11 +26,14 @@ static __always_inline enum llama_reason arrive(void *ctx, enum llama_kind kind,
 
 	if (!lease || !config || !lease->until_ns)
 		return REASON_DISARMED;
-	if (lease->until_ns <= p->rx_ns)
-		return REASON_LEASE_EXPIRED;
 	r = parse(ctx, kind, p);
 	if (r != REASON_REPLIED)
 		return r;
+	/* Not before: a look at the clock costs more than the way to here, which most
+	 * of a host's packets do not get beyond. */
+	p->rx_ns = bpf_ktime_get_ns();
+	if (lease->until_ns <= p->rx_ns)
+		return REASON_LEASE_EXPIRED;
 	frame_load(ctx, kind, &f);
 	pull(ctx, kind, &f, LOOKED_AT_LEN);
 	if (p->probe)
@@ -45,7 +48,7 @@ static __always_inline enum llama_reason arrive(void *ctx, enum llama_kind kind,
 
 static __always_inline int xdp(struct xdp_md *ctx, enum llama_kind kind)
 {
-	struct packet p = {.rx_ns = bpf_ktime_get_ns(), .ifindex = ctx->ingress_ifindex};
+	struct packet p = {.ifindex = ctx->ingress_ifindex};
 
 	switch (count(&p, arrive(ctx, kind, &p))) {
 	case ACTION_REPLY:
@@ -75,7 +78,7 @@ int llama_xdp_skb(struct xdp_md *ctx)
 SEC("tc")
 int llama_tc(struct __sk_buff *ctx)
 {
-	struct packet p = {.rx_ns = bpf_ktime_get_ns(), .ifindex = ctx->ifindex};
+	struct packet p = {.ifindex = ctx->ifindex};
 
 	switch (count(&p, arrive(ctx, KIND_TC, &p))) {
 	case ACTION_REPLY:
@@ -93,11 +96,12 @@ int llama_tc(struct __sk_buff *ctx)
 SEC("tc")
 int llama_egress(struct __sk_buff *ctx)
 {
-	struct packet p = {.rx_ns = bpf_ktime_get_ns()};
+	struct packet p = {};
 	struct frame f;
 
 	if (parse(ctx, KIND_EGRESS, &p) != REASON_REPLIED || p.options)
 		return TC_ACT_UNSPEC;
+	p.rx_ns = bpf_ktime_get_ns();
 	frame_load(ctx, KIND_EGRESS, &f);
 	pull(ctx, KIND_EGRESS, &f, HEADERS_LEN + SSID_END);
 	leave(ctx, &f, &p);

@@ -21,6 +21,14 @@ static __always_inline bool is_super_packet(void *ctx, enum llama_kind kind)
 	return kind == KIND_TC && ((struct __sk_buff *)ctx)->gso_size;
 }
 
+/* probe_words returns the payload of a packet that is like our own probes, or NULL. */
+static __always_inline __be32 *probe_words(const struct frame *f, const struct packet *p)
+{
+	__be32 *w = p->len == PROBE_LEN - UDP_LEN ? at(f, p->payload, PROBE_LEN - UDP_LEN) : NULL;
+
+	return w && is_probe_tlvs(w) ? w : NULL;
+}
+
 /* What of the packet is for the socket reflector, whatever its session. The
  * checksum comes first: what is wrong says nothing about its session. */
 static __always_inline enum llama_reason understand(void *ctx, enum llama_kind kind, const struct frame *f,
@@ -37,7 +45,7 @@ static __always_inline enum llama_reason understand(void *ctx, enum llama_kind k
 		return r;
 	if (p->len < BASE_LEN)
 		return REASON_TWAMP_LIGHT;
-	if (p->len == BASE_LEN)
+	if (p->len == BASE_LEN || probe_words(f, p))
 		return REASON_REPLIED;
 	return kind == KIND_TC ? tc_tlvs_check(ctx, p->payload, p->len) : xdp_tlvs_check(ctx, p->payload, p->len);
 }
@@ -154,14 +162,25 @@ static __always_inline enum llama_reason write_t3(void *ctx, enum llama_kind kin
 }
 
 /* write_tlvs answers the TLVs and says what they have changed. */
-static __always_inline bool write_tlvs(void *ctx, enum llama_kind kind, const struct packet *p,
+static __always_inline bool write_tlvs(void *ctx, enum llama_kind kind, const struct frame *f, const struct packet *p,
 				       const struct llama_session *s, __u64 counters, __u64 deny_dscp, __u8 *dscp,
 				       __u64 *sum)
 {
+	__be32 *w = probe_words(f, p);
 	__u64 where = p->payload | (__u64)p->len << 16 | (__u64)p->tos << 32 | (__u64)!s << 40, done;
 
 	if (p->len == BASE_LEN)
 		return true;
+	if (w) {
+		struct tlv_answer a = {
+			.deny_dscp = deny_dscp, .rx = counters, .tx = counters >> 32, .tos = p->tos, .dscp = *dscp, .stateless = !s,
+		};
+
+		probe_tlvs_answer(w, &a);
+		*dscp = a.dscp;
+		*sum += a.sum;
+		return true;
+	}
 	done = kind == KIND_TC ? tc_tlvs_answer(ctx, where, counters, deny_dscp) :
 				 xdp_tlvs_answer(ctx, where, counters, deny_dscp);
 	*dscp = done >> 16;
@@ -190,7 +209,7 @@ static __always_inline enum llama_reason rewrite(void *ctx, enum llama_kind kind
 	/* From here on the packet is neither request nor reply: nobody may have it
 	 * if something fails, and no reason of the action PASS may be returned. */
 	sum = write_base(w, p, clock, wire_stamp(clock, t2), s, tx);
-	if (!write_tlvs(ctx, kind, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
+	if (!write_tlvs(ctx, kind, f, p, s, rx | (__u64)tx << 32, deny_dscp, &dscp, &sum))
 		return REASON_WRITE_FAILED;
 	if (!turn(f, p, eth, udp, dscp << 2))
 		return REASON_WRITE_FAILED;

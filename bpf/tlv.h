@@ -186,6 +186,30 @@ static __always_inline bool tlvs_write(void *ctx, enum llama_kind kind, __u32 pa
 	return true;
 }
 
+/* Our own probes have a Class of Service and a Direct Measurement, and nothing else:
+ * most packets are such, and need no walk. words are those of the UDP payload. */
+#define PROBE_COS (BASE_LEN / 4)
+#define PROBE_DM (PROBE_COS + (TLV_LEN + COS_LEN) / 4)
+#define TLV_IS(type, len) bpf_htonl((type) << 16 | (len))
+
+static __always_inline bool is_probe_tlvs(const __be32 *words)
+{
+	const __be32 but_flags = bpf_htonl(0xffffff);
+
+	return (words[PROBE_COS] & but_flags) == TLV_IS(TLV_COS, COS_LEN) &&
+	       (words[PROBE_DM] & but_flags) == TLV_IS(TLV_DM, DM_LEN);
+}
+
+static __always_inline void probe_tlvs_answer(__be32 *words, struct tlv_answer *a)
+{
+	a->sum = flags_write((struct tlv *)&words[PROBE_COS], 0) +
+		 word_write(&words[PROBE_COS + 1], cos_answer(words[PROBE_COS + 1], a)) +
+		 flags_write((struct tlv *)&words[PROBE_DM], a->stateless ? TLV_U : 0);
+	if (a->stateless)
+		return;
+	a->sum += word_write(&words[PROBE_DM + 2], bpf_htonl(a->rx)) + word_write(&words[PROBE_DM + 3], bpf_htonl(a->tx));
+}
+
 #define TLVS_FAILED (~0ULL)
 
 /* tlvs_answer packs what goes in and out of tlvs_write into words. */
