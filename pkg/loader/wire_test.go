@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -290,9 +291,11 @@ func TestWirePaged(t *testing.T) {
 			req := jumbo(v6, w.local.Attrs().MTU*2/3)
 			_, err := unix.Write(fd, append(make([]byte, virtioHeader), req.bytes()...))
 			require.NoError(t, err)
-			require.Eventually(t, func() bool {
+			if !assert.Eventually(t, func() bool {
 				return w.ends()[Ending{"replied", "reply"}] == uint64(n+1)
-			}, 2*time.Second, 5*time.Millisecond, "%v", w.ends())
+			}, 10*time.Second, 5*time.Millisecond) {
+				t.Fatal(w.ends())
+			}
 		}
 	})
 }
