@@ -35,7 +35,7 @@ type sieve struct {
 const (
 	// maxSift bounds the requests for one batch: what is not told apart by then is
 	// refused with the lines that are.
-	maxSift = 400
+	maxSift = 200
 	// maxBlind bounds them where nothing was taken and the destination did not speak
 	// of lines: it may refuse for another reason.
 	maxBlind = 32
