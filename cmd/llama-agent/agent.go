@@ -232,7 +232,7 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 		keep(a.reloadKernel(ctx, old, cfg), func() { cfg.Datapath = old.Datapath })
 	}
 	keep(a.reloadCollector(old, cfg), func() {})
-	if !sameHost || old.API != cfg.API {
+	if !sameHost || !reflect.DeepEqual(old.API, cfg.API) {
 		keep(a.reloadAPI(old, cfg), func() { cfg.API = old.API })
 	}
 	return errors.Join(errs...)
@@ -241,7 +241,7 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 // reloadAPI serves the new address before it leaves the old one, where they differ.
 func (a *agent) reloadAPI(old, cfg *config.Config) error {
 	before := a.serving
-	if old.API == cfg.API {
+	if old.API.Listen == cfg.API.Listen {
 		return errors.Join(before.stop(), a.beginAPI(cfg))
 	}
 	if err := a.beginAPI(cfg); err != nil {

@@ -117,7 +117,8 @@ type PathRule struct {
 
 // API is the HTTP server.
 type API struct {
-	Listen string // "": no server
+	Listen string   // "": no server
+	Hosts  []string // names in requests, beside addresses, localhost, those of Listen and host.name
 }
 
 // LegacyPort is where reflectors of Dropbox's LLAMA listen; nothing that comes from

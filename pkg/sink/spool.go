@@ -146,11 +146,7 @@ func (f *folder) put(e *entry, body []byte) (name string, size int64, err error)
 	f.seq++
 	name = fmt.Sprintf("%012d-%d-%d%s", f.seq, e.at.UnixMilli(), e.lines, fileSuffix)
 	path := filepath.Join(f.path, name)
-	err = f.write(path+tmpSuffix, body)
-	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(f.aside.dir, 0o750) == nil { // somebody has emptied the disk
-		err = f.write(path+tmpSuffix, body)
-	}
-	if err != nil {
+	if err := f.write(path+tmpSuffix, body); err != nil {
 		_ = os.Remove(path + tmpSuffix) // the write's error says more
 		return "", 0, fmt.Errorf("write to spool: %w", err)
 	}
@@ -192,17 +188,13 @@ func syncFolder(path string) error {
 func (f *folder) read(name string, size int64) ([]byte, error) {
 	path := filepath.Join(f.path, name)
 	st, err := os.Stat(path)
-	if err == nil && st.Size() > size {
-		return nil, &damageError{fmt.Errorf("%s has grown", name)}
+	if err != nil {
+		return nil, err
 	}
-	var body []byte
-	if err == nil {
-		body, err = os.ReadFile(path)
+	if st.Size() > size {
+		return nil, fmt.Errorf("%s has grown", name)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &damageError{err}
-	}
-	return body, err
+	return os.ReadFile(path)
 }
 
 // remove deletes a file; one that is gone is no error.
