@@ -30,6 +30,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 	next := map[string]opened{}
 	var made, all []sink.Output
 	var changes []func()
+	var changed []sink.Writer
 	var errs []error
 	for _, s := range cfg.Sinks {
 		now := opened{sink: s, queue: a.queueOptions(cfg, &s)}
@@ -45,7 +46,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 				q = sink.NewQueue(w, now.queue)
 				made = append(made, q)
 			} else {
-				changes = append(changes, func() { q.Replace(w, now.queue) })
+				changes, changed = append(changes, func() { q.Replace(w, now.queue) }), append(changed, w)
 			}
 			now.output = q
 		}
@@ -53,6 +54,9 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 		all = append(all, sink.WithSchema(now.output, sink.Schema(s.Schema)))
 	}
 	if len(errs) > 0 {
+		for _, w := range changed {
+			errs = append(errs, w.Close())
+		}
 		return errors.Join(append(errs, closeOutputs(made))...)
 	}
 	for _, change := range changes {

@@ -189,6 +189,7 @@ func (l *loop) reschedule() {
 	})
 	_, now := l.clock.Read()
 	l.schedule.restart(flows, now)
+	l.schedule.settled = l.schedule.at
 	ofTarget, largest := map[string]int{}, 0
 	for _, f := range flows {
 		name := f.path.key.target

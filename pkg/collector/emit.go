@@ -80,7 +80,7 @@ func (l *loop) prepare(f *flow, due int64) {
 	wall, mono := l.clock.Read()
 	span := l.spans.open()
 	span.last = mono
-	s := f.slot(f.next)
+	s := l.newSlot(f)
 	*s = slot{
 		wire: l.wire.FromUnixNano(wall), sent: mono, due: due, responder: -1,
 		win: span.num, marks: noMarks,
@@ -159,6 +159,7 @@ func (l *loop) sendFailed(f *flow, errno unix.Errno) {
 		l.slow.unsent++
 	}
 	l.notSent(f, why, 1)
+	l.returnSlot(f)
 }
 
 // notSent counts probes that were due, in the window that is open.

@@ -88,12 +88,6 @@ const unknown = 0xff
 
 var noMarks = marks{unknown, unknown, unknown, unknown}
 
-// slot returns where a probe is remembered: a ring, by its number.
-func (f *flow) slot(seq uint32) *slot {
-	n := f.path.inFlight
-	return &f.path.slots[uint32(f.index)*n+seq%n]
-}
-
 // holds says whether the probe with that number is still remembered.
 func (f *flow) holds(seq uint32) bool { return seq-f.tail < f.next-f.tail }
 

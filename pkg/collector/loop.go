@@ -40,6 +40,7 @@ type loop struct {
 	paths    map[pathKey]*path
 	retiring []*path // gone from the plan, with windows still to be written
 	byKey    flowTable
+	lender   lender
 	older    map[*flow]*flow // to a flow, one that is gone from the plan and had the same session
 	rows     []*flow         // by their row in the kernel's tables
 	full     bool            // those are, or were once
@@ -136,6 +137,7 @@ func (l *loop) run(ctx context.Context) {
 		}
 		if l.shouldDrain(now) {
 			l.drain()
+			l.settleLent()
 		}
 		l.closeWindows()
 		if l.finished() {

@@ -41,14 +41,19 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	made := &path{
 		key: w.key, session: flowKey{addr: w.addr.Addr().As16(), port: w.addr.Port(), ssid: w.key.ssid}, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
 		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, dest: sock.NewSockaddr(w.addr), flows: make([]flow, len(w.ports)),
-		slots: make([]slot, slots*len(w.ports)), inFlight: uint32(slots),
+		inFlight: uint32(slots),
+	}
+	if slots == 1 {
+		made.lent = make([]*slot, len(w.ports))
+	} else {
+		made.slots = make([]slot, slots*len(w.ports))
 	}
 	l.anyAuth = l.anyAuth || auth != nil
 	for i := range made.flows {
 		made.flows[i] = flow{path: made, index: uint16(i), row: -1, lastRTT: -1, marks: noMarks, stamped: w.route.stamps}
 	}
 	if l.oneWay {
-		made.transits = make([]transit, len(made.slots))
+		made.transits = make([]transit, slots*len(w.ports))
 	}
 	for i := range made.flows {
 		if err := l.bind(&made.flows[i], p, w); err != nil {

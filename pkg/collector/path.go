@@ -37,7 +37,8 @@ type path struct {
 	framing  *framing // nil: probes leave from their UDP sockets
 	dest     sock.Sockaddr
 	flows    []flow
-	slots    []slot // of all flows, inFlight of each
+	slots    []slot  // of all flows, inFlight of each
+	lent     []*slot // instead, by flow, where inFlight is 1 (lender)
 	inFlight uint32
 	windows  []*pathWindow
 	spare    atomic.Pointer[pathWindow] // one that was written: the next is made of it

@@ -12,6 +12,7 @@ type schedule struct {
 	origin   int64 // monotonic ns, of the current cycle
 	cycle    int64 // counts them
 	at       int   // next flow
+	settled  int   // flows up to it have no probe in flight that could have ended (settleLent)
 
 	pace  int64   // GCRA: when the next probe may leave at the earliest
 	boost float64 // how many times the usual rate it may be while catching up; 0: maxBoost

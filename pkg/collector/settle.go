@@ -16,6 +16,7 @@ func (l *loop) settle(f *flow, upTo int64) {
 			l.endSwept(f, s)
 		}
 		f.tail++
+		l.returnSlot(f)
 	}
 }
 

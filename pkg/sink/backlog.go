@@ -20,8 +20,9 @@ type entry struct {
 	busy bool // it is being delivered
 	gone bool // it is no longer in the backlog
 
-	failed bool      // since the last time that another batch was taken
-	tries  int       // that failed while others were taken
+	failed bool      // the last attempt of all was this one, and failed
+	tries  int       // that failed while others were taken: above 0 it is a suspect
+	fails  int       // attempts of a suspect that failed
 	next   time.Time // of a suspect: not to be tried before that
 }
 

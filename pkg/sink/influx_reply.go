@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,8 @@ func (w *Influx) judge(resp *http.Response, b Batch) error {
 	switch code := resp.StatusCode; {
 	case code/100 == 2:
 		return w.judgeSuccess(resp, raw, hold)
+	case missing.MatchString(words): // whatever the code: 404, or 500 and 400 of InfluxDB 1 and VictoriaMetrics
+		return hold(ErrorHTTP4xx, w.mend404(words))
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
 		f.Class = ErrorHTTP5xx
 		if code < 500 {
@@ -73,27 +76,28 @@ func (w *Influx) judgeSuccess(resp *http.Response, raw []byte, hold func(ErrorCl
 	return nil
 }
 
+// missing is what servers say of something named that they do not have.
+var missing = regexp.MustCompile(`(database|bucket|organization|retention policy)\b.* not found|(database|bucket|retention policy) not found|unsupported path`)
+
 // mend404 says what to do about a 404: something named is missing, or this is no
 // write API at all.
 func (w *Influx) mend404(words string) string {
-	if !strings.Contains(words, "not found") || !mentions(words, "database", "bucket", "organization") {
-		return "no write API at this address: check url, and database or bucket by the server's version"
+	has := func(text string) bool { return strings.Contains(words, text) }
+	database, policy := w.cfg.Database, w.cfg.RetentionPolicy
+	if database == "" { // InfluxDB 1.8 reads a bucket as DATABASE/POLICY
+		database, policy, _ = strings.Cut(w.cfg.Bucket, "/")
 	}
-	if w.cfg.Bucket != "" {
+	switch {
+	case has("retention policy") && has("not found"):
+		return fmt.Sprintf("retention policy %q of database %q is missing: influx -execute 'CREATE RETENTION POLICY %s ON %s DURATION 30d REPLICATION 1'",
+			policy, database, strconv.Quote(policy), strconv.Quote(database))
+	case has("database not found"):
+		return fmt.Sprintf("database %q is missing: influx -execute 'CREATE DATABASE %s'", database, strconv.Quote(database))
+	case has("not found") && (has("bucket") || has("organization")):
 		return fmt.Sprintf("bucket %q of organisation %q is missing: influx bucket create --org %q --name %q",
 			w.cfg.Bucket, w.cfg.Org, w.cfg.Org, w.cfg.Bucket)
 	}
-	return fmt.Sprintf("database %q is missing: influx -execute 'CREATE DATABASE %s'",
-		w.cfg.Database, strconv.Quote(w.cfg.Database))
-}
-
-func mentions(words string, any ...string) bool {
-	for _, s := range any {
-		if strings.Contains(words, s) {
-			return true
-		}
-	}
-	return false
+	return "no write API at this address: check url, and database or bucket by the server's version"
 }
 
 // serverWords is the server's explanation: the error or message of its JSON, or

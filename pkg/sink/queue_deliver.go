@@ -15,7 +15,7 @@ type delivering struct {
 	retryAt  time.Time     // nothing is tried before that
 	last     *entry        // that failed last
 	newest   bool          // whether the newest was tried last
-	doubtful []*entry      // that failed since another was taken, and suspects
+	doubtful []*entry      // suspects, and the one that failed last
 	stopping bool          // an attempt has failed since the queue was closed
 }
 
@@ -131,7 +131,8 @@ func (q *Queue) pick(now time.Time) (e *entry, at time.Time) {
 	oldest := q.backlog.first()
 	for _, s := range q.doubtful {
 		switch {
-		case s.gone || !s.suspect() || s.failed && oldest != nil: // others first, to see whether they are taken
+		case s.gone || !s.suspect():
+		case oldest != nil && (s.failed || q.last != nil): // another first, to see whether that is taken
 		case !s.next.After(now) || q.closed:
 			return s, now
 		default:
@@ -163,8 +164,12 @@ func (q *Queue) pick(now time.Time) (e *entry, at time.Time) {
 // send delivers one batch.
 func (q *Queue) send(ctx context.Context, e *entry) (out outcome) {
 	b, err := q.load(e)
-	if err != nil {
+	var damage *damageError
+	switch {
+	case errors.As(err, &damage):
 		return outcome{damaged: err}
+	case err != nil:
+		return outcome{err: &Failure{Class: ErrorLocal, Err: err}}
 	}
 	b.ID = e.id
 	q.mu.Lock()
@@ -187,8 +192,17 @@ func (q *Queue) load(e *entry) (Batch, error) {
 	if !gz {
 		return Batch{Data: body, Lines: e.lines}, nil
 	}
-	return q.unpacker.unpack(body, e.lines)
+	b, err := q.unpacker.unpack(body, e.lines)
+	if err != nil {
+		return Batch{}, &damageError{err}
+	}
+	return b, nil
 }
+
+// damageError says that a file is not what was written: to read it again is in vain.
+type damageError struct{ error }
+
+func (e *damageError) Unwrap() error { return e.error }
 
 // settle notes what became of a batch.
 func (q *Queue) settle(ctx context.Context, e *entry, out outcome) {

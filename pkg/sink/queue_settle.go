@@ -52,7 +52,7 @@ func (q *Queue) taken(e *entry, out outcome) {
 		if d.failed {
 			d.failed = false
 			d.tries++
-			d.next = now.Add(q.patience(d.tries))
+			d.next = now.Add(q.patience(max(d.tries, d.fails)))
 		}
 		if d.tries < poisonTries {
 			return false
@@ -90,22 +90,22 @@ func (q *Queue) postpone(e *entry, f *Failure) {
 	q.stats.Retries++
 	if q.closed {
 		q.stopping = true
+		q.retryAt = now.Add(closeGrace)
 	}
-	if f.Do != Hold && f.Wait == 0 && !o.Ordered && f.Class != ErrorBusy && f.Class != ErrorTLS {
-		if !e.suspect() && !e.failed {
-			q.doubtful = append(q.doubtful, e)
-		}
-		e.failed = true
+	itself := f.Do != Hold && f.Wait == 0 && !o.Ordered && f.Class != ErrorBusy && f.Class != ErrorTLS
+	q.doubt(e, itself)
+	apart := itself && e.suspect() // others need not wait because of it
+	if apart {
+		e.fails++
+		e.next = now.Add(q.patience(e.fails))
 	}
-	all := true // whether it is all that waits, not this batch alone
-	if e.suspect() {
-		e.next = now.Add(q.patience(e.tries))
-		all = q.backlog.first() == nil
-	}
-	waiting := len(q.backlog.list)
+	waiting, others := len(q.backlog.list), q.backlog.first() != nil
 	q.mu.Unlock()
 	q.last = e
-	if !all {
+	if !apart || !others {
+		q.sayFailure(f, waiting, now)
+	}
+	if apart {
 		return
 	}
 	q.backoff = min(max(2*q.backoff, o.RetryMin), o.RetryMax)
@@ -117,7 +117,18 @@ func (q *Queue) postpone(e *entry, f *Failure) {
 		wait = min(f.Wait, 5*o.RetryMax)
 	}
 	q.retryAt = now.Add(wait)
-	q.sayFailure(f, waiting, now)
+}
+
+// doubt notes with the lock held that the destination failed on e. If it failed on
+// another just before, it may fail on all: that speaks for the other.
+func (q *Queue) doubt(e *entry, itself bool) {
+	q.doubtful = slices.DeleteFunc(q.doubtful, func(d *entry) bool {
+		d.failed = false
+		return d.gone || !d.suspect() || d == e
+	})
+	if e.failed = itself; itself || e.suspect() {
+		q.doubtful = append(q.doubtful, e)
+	}
 }
 
 // sayFailure logs a failure once, and again if it is another or after a while.

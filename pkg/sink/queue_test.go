@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,8 @@ func batch(text string) Batch {
 }
 
 var batches atomic.Uint64
+
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -217,4 +220,22 @@ func TestSplit(t *testing.T) {
 	require.Len(t, split(text, 100, 1), 4)
 	require.Len(t, split(text, 100, 3), 2)
 	require.Len(t, split([]byte("a\nno end"), 100, 1), 2)
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex // protects the field below
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

@@ -35,7 +35,7 @@ type sieve struct {
 const (
 	// maxSift bounds the requests for one batch: what is not told apart by then is
 	// refused with the lines that are.
-	maxSift = 400
+	maxSift = 200
 	// maxBlind bounds them where nothing was taken and the destination did not speak
 	// of lines: it may refuse for another reason.
 	maxBlind = 32
@@ -88,12 +88,14 @@ func (s *sieve) sift(ctx context.Context, b Batch, f *Failure) error {
 	if !s.taken && !s.sure && s.requests >= maxBlind {
 		return errBlind
 	}
-	if len(f.Bad) > 0 {
+	switch {
+	case f.Took:
 		return s.without(ctx, b, f)
-	}
-	if b.Lines <= 1 || f.All || s.requests >= maxSift {
-		s.refuse(b.Data, f.Err.Error())
+	case b.Lines <= 1 || f.All || s.requests >= maxSift:
+		s.refuse(b.Data, reason(f))
 		return nil
+	case len(f.Bad) > 0:
+		return s.without(ctx, b, f)
 	}
 	for _, half := range split(b.Data, len(b.Data), (b.Lines+1)/2) {
 		again, err := s.write(ctx, half)
@@ -140,6 +142,14 @@ func (s *sieve) without(ctx context.Context, b Batch, f *Failure) error {
 		err = s.sift(ctx, left, again)
 	}
 	return err
+}
+
+// reason is why the only line of a batch was refused.
+func reason(f *Failure) string {
+	if len(f.Bad) == 1 {
+		return f.Bad[0].Why
+	}
+	return f.Err.Error()
 }
 
 func (s *sieve) refuse(data []byte, why string) {

@@ -146,7 +146,11 @@ func (f *folder) put(e *entry, body []byte) (name string, size int64, err error)
 	f.seq++
 	name = fmt.Sprintf("%012d-%d-%d%s", f.seq, e.at.UnixMilli(), e.lines, fileSuffix)
 	path := filepath.Join(f.path, name)
-	if err := f.write(path+tmpSuffix, body); err != nil {
+	err = f.write(path+tmpSuffix, body)
+	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(f.aside.dir, 0o750) == nil { // somebody has emptied the disk
+		err = f.write(path+tmpSuffix, body)
+	}
+	if err != nil {
 		_ = os.Remove(path + tmpSuffix) // the write's error says more
 		return "", 0, fmt.Errorf("write to spool: %w", err)
 	}
@@ -188,13 +192,17 @@ func syncFolder(path string) error {
 func (f *folder) read(name string, size int64) ([]byte, error) {
 	path := filepath.Join(f.path, name)
 	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
+	if err == nil && st.Size() > size {
+		return nil, &damageError{fmt.Errorf("%s has grown", name)}
 	}
-	if st.Size() > size {
-		return nil, fmt.Errorf("%s has grown", name)
+	var body []byte
+	if err == nil {
+		body, err = os.ReadFile(path)
 	}
-	return os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &damageError{err}
+	}
+	return body, err
 }
 
 // remove deletes a file; one that is gone is no error.

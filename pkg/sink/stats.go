@@ -70,7 +70,7 @@ type Stats struct {
 }
 
 // DroppedAll is what was given up for any reason.
-func (s *Stats) DroppedAll() (all Tally) {
+func (s Stats) DroppedAll() (all Tally) {
 	for _, t := range s.Dropped {
 		all.Batches += t.Batches
 		all.Lines += t.Lines

@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -43,7 +45,7 @@ func newTagSet() tagSet {
 // identity adds a tag without which the line would be another series; false if
 // nothing usable is left of its value.
 func (s *tagSet) identity(key, value string) bool {
-	clean, ok := s.clean(value)
+	clean, ok := s.clean(value, maxValue)
 	if ok {
 		s.tags = append(s.tags, tag{key, clean})
 	}
@@ -58,7 +60,7 @@ func (s *tagSet) prefixed(prefix string, m map[string]string) {
 		if !known {
 			key = s.key(prefix, k)
 		}
-		value, ok := s.clean(v)
+		value, ok := s.clean(v, maxValue)
 		if key == "" || !ok {
 			s.dropped++
 			continue
@@ -71,8 +73,8 @@ func (s *tagSet) prefixed(prefix string, m map[string]string) {
 // counted, and so are names that databases keep for themselves.
 func (s *tagSet) own(m map[string]string) {
 	for k, v := range m {
-		key, ok := s.clean(k)
-		value, good := s.clean(v)
+		key, ok := s.clean(k, maxKey)
+		value, good := s.clean(v, maxValue)
 		if !ok || !good || key == "time" || key == "_field" || key == "_measurement" {
 			s.dropped++
 			continue
@@ -87,7 +89,7 @@ func (s *tagSet) key(prefix, name string) string {
 		clear(s.keys)
 	}
 	key := ""
-	if clean, ok := s.clean(name); ok {
+	if clean, ok := s.clean(name, maxKey); ok {
 		key = prefix + clean
 	}
 	switch key {
@@ -136,16 +138,31 @@ func (s *tagSet) port(p uint16) string {
 // clean returns text that line protocol can carry as a tag's key or value; ok is
 // false if nothing is left. Configuration refuses such text, so that this is the
 // second line of defence.
-func (s *tagSet) clean(text string) (clean string, ok bool) {
-	if usable(text) {
+func (s *tagSet) clean(text string, most int) (clean string, ok bool) {
+	if usable(text) && len(text) <= most {
 		return text, true
 	}
-	clean = sanitise(text)
+	clean = shorten(sanitise(text), most)
 	if clean == "" {
 		return "", false
 	}
 	s.sanitised++
 	return clean, true
+}
+
+// Octets of a tag's key, less its prefix, and of its value. Servers have bounds of their
+// own: VictoriaMetrics drops a series, without a word, with a name of more than 256 or a
+// value of more than 4,096.
+const maxKey, maxValue = 250, 1024
+
+// shorten cuts what is too long. The hash of what it was keeps it apart from others.
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	mark := "_" + hex.EncodeToString(sum[:8])
+	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
 }
 
 // usable reports whether text survives the way through any reader of the format:

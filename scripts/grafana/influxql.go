@@ -65,19 +65,23 @@ func (q influxQL) from(more string) string {
 	return fmt.Sprintf(`FROM "llama_path" WHERE $timeFilter AND %s%s`, q.filter, more)
 }
 
-const clean = `"host_drops" = 0`
+// clean windows have probes whose fate is known to be the network's. InfluxQL calls x/0 0, so that a window in which
+// nothing was asked has to be kept out.
+const clean = `"host_drops" = 0 AND "sent" > "local_drop"`
 
-// pathLoss is the loss of each path in its clean windows. InfluxQL calls x/0 0, so that 0 has to be kept out.
+// lossRatio begins with 1.0: what an outer query makes of integers divided by each other is an integer, 0 of most.
+const lossRatio = `1.0 * sum("lost") / (sum("sent") - sum("local_drop"))`
+
+// pathLoss is the loss of each path in its clean windows.
 func (q influxQL) pathLoss(group string) string {
-	return fmt.Sprintf(`SELECT "lost" / "asked" AS "loss" FROM (SELECT sum("lost") AS "lost", sum("sent") - sum("local_drop") AS "asked" %s GROUP BY %s) WHERE "asked" > 0`,
-		q.from(clean), group)
+	return fmt.Sprintf(`SELECT %s AS "loss" %s GROUP BY %s`, lossRatio, q.from(clean), group)
 }
 
-// cells is the figure of the cells, or what below 0 stands for none.
+// cells is the figure of the cells, or what below 0 stands for none. 0.0 makes it a float, as the figure is.
 func (q influxQL) cells(figure, where string) string {
 	const group = `GROUP BY /^(src|dst)${by:raw}$/`
 	return fmt.Sprintf(`SELECT max("Value") AS "Value" FROM (SELECT ${cell:raw}("figure") AS "Value" FROM (%s) %s), `+
-		`(SELECT 0 * sum("sent") - %d AS "Value" %s %s), (SELECT 0 * sum("sent") - %d AS "Value" %s %s) %s`,
+		`(SELECT 0.0 * sum("sent") - %d AS "Value" %s %s), (SELECT 0.0 * sum("sent") - %d AS "Value" %s %s) %s`,
 		figure, group, -cellNoEvidence, q.from(and(`"sent" > 0`, where)), group, -cellNotSent, q.from(where), group, group)
 }
 
@@ -89,7 +93,7 @@ func and(a, b string) string {
 }
 
 func (q influxQL) lossMatrix() target {
-	return q.table("%s", q.cells(fmt.Sprintf(`SELECT "loss" AS "figure" FROM (%s)`, q.pathLoss("*")), ""))
+	return q.table("%s", q.cells(strings.Replace(q.pathLoss("*"), `"loss"`, `"figure"`, 1), ""))
 }
 
 func (q influxQL) rttMatrix() target {
@@ -133,8 +137,7 @@ func (q influxQL) lossyFlows() target {
 const influxName = "[[tag_src]] → [[tag_dst]] IPv[[tag_family]] [[tag_class]]"
 
 func (q influxQL) loss() target {
-	return q.lines(influxName, `SELECT "lost" / "asked" AS "loss" FROM (SELECT sum("lost") AS "lost", sum("sent") - sum("local_drop") AS "asked" %s GROUP BY time($__interval), %s fill(none)) WHERE $timeFilter AND "asked" > 0 GROUP BY %s`,
-		q.from(clean), influxPath, influxPath)
+	return q.lines(influxName, `SELECT %s %s GROUP BY time($__interval), %s fill(none)`, lossRatio, q.from(clean), influxPath)
 }
 
 func (q influxQL) total(field, legend string) target {

@@ -1,0 +1,131 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// database takes 12 batches/s while it is up, and remembers how long each had waited.
+type database struct {
+	mu    sync.Mutex // protects the fields below
+	up    bool
+	lines int
+	waits map[string]time.Duration // by the number of the window
+}
+
+func (d *database) Name() string { return "database" }
+func (d *database) Close() error { return nil }
+
+func (d *database) Write(_ context.Context, b Batch) error {
+	time.Sleep(time.Second / 12)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.up {
+		return errDown
+	}
+	d.lines += b.Lines
+	end := string(b.Data[:strings.IndexByte(string(b.Data), ' ')])
+	at, err := time.Parse(time.RFC3339, strings.TrimPrefix(end, "window="))
+	if err != nil {
+		return err
+	}
+	d.waits[end] = max(d.waits[end], time.Since(at))
+	return nil
+}
+
+func (d *database) set(up bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.up = up
+}
+
+// An hour without a database at 5,000 lines/s: 18 million lines wait on disk, few octets
+// of them in memory. When it is back, what is fresh is there within seconds, while the
+// backlog is caught up: every line, each once.
+func TestAnHourWithoutDatabase(t *testing.T) {
+	const window, lines = 10 * time.Second, 50_000
+	rest := strings.Repeat(" 12345678 1234567\n", lines)
+	synctest.Test(t, func(t *testing.T) {
+		d := &database{waits: map[string]time.Duration{}}
+		o := spooled(t.TempDir())
+		o.Compress = true
+		q := NewQueue(d, o)
+		windows := 0
+		measure := func(span time.Duration) {
+			for range span / window {
+				time.Sleep(window)
+				stamp := "window=" + time.Now().Format(time.RFC3339)
+				text := strings.ReplaceAll(rest, " 12345678", stamp+" 1")
+				for _, b := range split([]byte(text), batchBytes, lines) {
+					q.Enqueue(b)
+				}
+				windows++
+				synctest.Wait()
+			}
+		}
+		measure(time.Hour)
+		s := q.Stats()
+		require.Equal(t, uint64(18_000_000), s.Waiting.Lines)
+		require.Zero(t, s.Unsaved)
+		require.Zero(t, s.DroppedAll())
+		require.InDelta(t, time.Hour, s.OldestAge, float64(window))
+		require.Less(t, s.WaitingBytes, int64(1<<30), "on disk")
+		require.Less(t, s.Retries, uint64(400), "about once a minute at last")
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		require.Less(t, m.HeapAlloc, uint64(64<<20), "a GB of lines is not in memory")
+
+		d.set(true)
+		back := time.Now()
+		for q.Stats().OldestAge > fresh {
+			measure(time.Minute)
+		}
+		caughtUp := time.Since(back)
+		require.Less(t, caughtUp, time.Hour)
+		s = q.Stats()
+		require.Equal(t, uint64(windows*lines), s.Delivered.Lines+s.Waiting.Lines)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, windows*lines, d.lines, "each once")
+		for end, waited := range d.waits {
+			at, err := time.Parse(time.RFC3339, strings.TrimPrefix(end, "window="))
+			require.NoError(t, err)
+			if at.After(back.Add(time.Minute)) { // when the retry has met it
+				require.Less(t, waited, 3*window, "a fresh window, at %s", end)
+			}
+		}
+		t.Logf("backlog caught up after %s", caughtUp)
+		require.NoError(t, q.Close(t.Context()))
+	})
+}
+
+// The same with room for a tenth on disk: the oldest goes, counted to the line.
+func TestAnHourWithLittleRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &database{waits: map[string]time.Duration{}}
+		o := spooled(t.TempDir())
+		o.Spool.MaxBytes = 36 * blockSize
+		q := NewQueue(d, o)
+		for i := range 360 {
+			time.Sleep(10 * time.Second)
+			q.Enqueue(batch(fmt.Sprintf("window=%s %d\n", time.Now().Format(time.RFC3339), i)))
+			synctest.Wait()
+			require.LessOrEqual(t, q.Stats().WaitingBytes, o.Spool.MaxBytes)
+		}
+		require.Equal(t, Tally{324, 324}, q.Stats().Dropped[DropFull])
+		d.set(true)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.Equal(t, 36, d.lines, "the last six minutes")
+		require.NoError(t, q.Close(t.Context()))
+	})
+}
