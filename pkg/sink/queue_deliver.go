@@ -95,8 +95,9 @@ func (q *Queue) choose(now time.Time) (e *entry, at time.Time, ended bool) {
 	if q.closed {
 		select {
 		case <-q.accepted:
-			left := len(q.backlog.list) > 0
-			if !left || q.backlog.unfile == 0 && (q.stopping || q.backlog.first() == nil) {
+			b := &q.backlog
+			failing := q.stopping || now.Before(retryAt) || b.first() == nil
+			if len(b.list) == 0 || failing && b.unfile == 0 { // what is on disk can wait for the next process
 				return nil, time.Time{}, true
 			}
 		default:

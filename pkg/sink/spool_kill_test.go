@@ -14,15 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain is also the process that TestSpoolKill kills.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("LLAMA_TEST_SPOOL"); dir != "" {
-		spoolUntilKilled(dir, os.Getenv("LLAMA_TEST_FROM"))
-		return
-	}
-	os.Exit(m.Run())
-}
-
 // spoolUntilKilled accepts numbered lines, says which ones are, and delivers to a
 // file.
 func spoolUntilKilled(dir, from string) {
