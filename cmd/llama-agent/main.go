@@ -63,6 +63,6 @@ usage, wrong configuration, or something that is needed is not to be had.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newReflect(), newPing(), newCheck(), newConfig(), newMaps(), newDetach(), newVersion())
+	root.AddCommand(newRun(), newReflect(), newPing(), newCheck(), newConfig(), newScrape(), newMaps(), newDetach(), newVersion())
 	return root
 }

@@ -19,6 +19,7 @@ type Config struct {
 	Targets    []probe.Target // in the file's order
 	Sinks      []Sink
 	Spool      Spool
+	Scrape     Scrape
 	API        API
 
 	Warnings []Problem // what is allowed and probably not meant
@@ -179,8 +180,9 @@ func base() *Config {
 			FlowSlow:         2,
 			MaxFlowLines:     1_000,
 		},
-		Spool: Spool{Sync: true, MaxBytes: 1 << 30, MaxAge: 7 * day},
-		API:   API{Listen: "127.0.0.1:5000"},
+		Spool:  Spool{Sync: true, MaxBytes: 1 << 30, MaxAge: 7 * day},
+		Scrape: Scrape{Interval: 30 * time.Second, Timeout: 5 * time.Second, Parallel: 32, MaxBytes: 64 << 20},
+		API:    API{Listen: "127.0.0.1:5000"},
 	}
 }
 
