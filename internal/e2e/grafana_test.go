@@ -125,7 +125,7 @@ func (f *fleet) ownDrops() {
 }
 
 // TestGrafana runs every query of every dashboard, as Grafana would send it, against the real databases with what
-// agents wrote, and holds the matrices against the lines.
+// agents wrote, and holds the matrices and the alerts against the lines.
 func TestGrafana(t *testing.T) {
 	t.Parallel()
 	f := probeFleet(t)
@@ -136,6 +136,7 @@ func TestGrafana(t *testing.T) {
 		post(t, v.Server, "/write", f.text)
 		v.Get("/internal/force_flush", nil)
 		runDashboards(t, "victoriametrics", f, promSource{v.Server})
+		checkPromAlerts(t, f, promSource{v.Server}, "pushed.rules.yml")
 	})
 }
 
@@ -143,6 +144,7 @@ func grafanaOnInflux(t *testing.T, f fleet, s *servers.Influx) {
 	s.Query("", "CREATE DATABASE llama")
 	post(t, s.Server, "/write?db=llama", f.text)
 	runDashboards(t, "influxdb", f, influxSource{s.Server})
+	checkInfluxAlerts(t, f, influxSource{s.Server})
 }
 
 func post(t *testing.T, s *servers.Server, path, text string) {

@@ -89,6 +89,12 @@ func newServer(t testing.TB, place Place, program string) *Server {
 	return s
 }
 
+// Program says where a program of these is that is no server, such as promtool.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	return find(t, name)
+}
+
 // find says where a program is. Without it the test is skipped, or fails where LLAMA_TEST_NOSKIP is set.
 func find(t testing.TB, program string) string {
 	t.Helper()

@@ -1,0 +1,115 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/servers"
+)
+
+const alerts = "../../deploy/alerts/"
+
+// fires says whether a row has these labels.
+func fires(rows []row, labels map[string]string) bool {
+	for _, r := range rows {
+		all := true
+		for k, v := range labels {
+			all = all && r.labels[k] == v
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// checkAlerts holds alerts against what happened in the fleet. ask runs one by its name, as if it were that time.
+func checkAlerts(t *testing.T, f fleet, ask func(alert string, at time.Time) []row) {
+	lossy, dead, busy := map[string]string{"src": "h1.lab", "dst": "h2.lab"}, map[string]string{"src": "h3.lab", "dst": "h2.lab"}, map[string]string{"src": "busy.lab"}
+	loss := ask("LlamaLoss", f.to)
+	require.True(t, fires(loss, lossy))
+	require.True(t, fires(loss, dead))
+	require.False(t, fires(loss, busy), "own drops are not the network's")
+	silent := ask("LlamaNoReply", f.to)
+	require.True(t, fires(silent, dead))
+	require.False(t, fires(silent, lossy))
+	require.True(t, fires(ask("LlamaNotSent", f.to), map[string]string{"src": "h2.lab"}))
+	require.Empty(t, ask("LlamaAgentDead", f.to))
+	require.Len(t, ask("LlamaAgentDead", f.to.Add(10*time.Minute)), 3)
+	require.Empty(t, ask("LlamaLatencyShift", f.to), "there is no yesterday")
+}
+
+var alertQuery = regexp.MustCompile(`(?m)^-- (Llama\w+):`)
+
+// checkInfluxAlerts runs the queries of deploy/alerts, at a time that takes the place of now().
+func checkInfluxAlerts(t *testing.T, f fleet, s influxSource) {
+	text, err := os.ReadFile(alerts + "influxdb.influxql")
+	require.NoError(t, err)
+	queries := map[string]string{}
+	for q := range strings.SplitSeq(string(text), ";\n") {
+		if m := alertQuery.FindStringSubmatch(q); m != nil {
+			queries[m[1]] = q
+		}
+	}
+	require.Len(t, queries, strings.Count(string(text), ";\n"))
+	ask := func(alert string, at time.Time) []row {
+		require.Contains(t, queries, alert)
+		return s.run(t, strings.ReplaceAll(queries[alert], "now()", fmt.Sprintf("'%s'", at.UTC().Format(time.RFC3339))), boardTarget{}, f)
+	}
+	for alert := range queries {
+		ask(alert, f.to)
+	}
+	checkAlerts(t, f, ask)
+	require.True(t, fires(ask("LlamaHostDrops", f.to), map[string]string{"src": "busy.lab"}))
+	require.Len(t, ask("LlamaDeliveryLate", f.to)[0].values, 2, "an age of each sink")
+
+	// A day later one path takes ten times as long.
+	later := ""
+	for _, x := range f.lines {
+		if p50, ok := x.floats["rtt_p50_us"]; ok && x.tags["src"] == "h1.lab" && x.tags["dst"] == "h3.lab" {
+			later += fmt.Sprintf("llama_path,src=h1.lab,dst=h3.lab,family=4,class=be,clock=%s rtt_p50_us=%f %d\n", x.tags["clock"], 10*p50, x.at.Add(24*time.Hour).UnixNano())
+		}
+	}
+	post(t, s.Server, "/write?db=llama", later)
+	require.True(t, fires(ask("LlamaLatencyShift", f.to.Add(24*time.Hour)), map[string]string{"src": "h1.lab", "dst": "h3.lab", "clock": "kernel"}))
+}
+
+// checkPromAlerts lets Prometheus read the rules, and asks the database that has the metrics.
+func checkPromAlerts(t *testing.T, f fleet, s promSource, file string) {
+	file, err := filepath.Abs(alerts + file)
+	require.NoError(t, err)
+	p := servers.NewPrometheus(t, nil, fmt.Sprintf("rule_files: [%q]\n", file))
+	var doc struct {
+		Data struct {
+			Groups []struct {
+				Rules []struct{ Name, Query string }
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(p.Get("/api/v1/rules", nil), &doc))
+	queries := map[string]string{}
+	for _, g := range doc.Data.Groups {
+		for _, r := range g.Rules {
+			queries[r.Name] = r.Query
+		}
+	}
+	ask := func(alert string, at time.Time) []row {
+		require.Contains(t, queries, alert)
+		return s.run(t, queries[alert], boardTarget{Instant: true}, fleet{to: at})
+	}
+	for alert := range queries {
+		ask(alert, f.to)
+	}
+	checkAlerts(t, f, ask)
+	require.True(t, fires(ask("LlamaLoss", f.to), map[string]string{"src": "h1.lab", "dst": "h2.lab", "direction": "forward"}))
+}
