@@ -15,15 +15,15 @@ var sources embed.FS
 
 // programs is what is built for the run, in a folder that goes with it.
 type programs struct {
-	dir                                         string
-	agent                                       string
-	goEcho                                      string
-	echo, reflect, load, rtt, nap, probe, flood string // of C
+	dir                                               string
+	agent                                             string
+	goEcho                                            string
+	echo, reflect, load, rtt, nap, probe, flood, send string // of C
 }
 
 func build(ctx context.Context, dir string) (programs, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
-	p := programs{dir: dir, agent: in("llama-agent"), echo: in("echo"), reflect: in("reflect"), goEcho: in("goecho"), load: in("load"), rtt: in("rtt"), nap: in("nap"), probe: in("probe"), flood: in("flood")}
+	p := programs{dir: dir, agent: in("llama-agent"), echo: in("echo"), reflect: in("reflect"), goEcho: in("goecho"), load: in("load"), rtt: in("rtt"), nap: in("nap"), probe: in("probe"), flood: in("flood"), send: in("send")}
 	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return p, fmt.Errorf("find module: %w", err)
@@ -34,7 +34,7 @@ func build(ctx context.Context, dir string) (programs, error) {
 			return p, err
 		}
 	}
-	for _, out := range []string{p.echo, p.reflect, p.load, p.rtt, p.nap, p.probe, p.flood} {
+	for _, out := range []string{p.echo, p.reflect, p.load, p.rtt, p.nap, p.probe, p.flood, p.send} {
 		name := filepath.Base(out) + ".c"
 		text, err := sources.ReadFile("c/" + name)
 		if err != nil {

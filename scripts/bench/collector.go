@@ -23,6 +23,7 @@ const (
 
 type sweep struct {
 	highest, trouble, notSent, cpu, perProbe, rss *metric
+	perCore                                       *metric // nil: not asked for
 }
 
 // benchCollector raises the rate until a collector loses what no network lost.
@@ -82,6 +83,9 @@ func (m *sweep) climb(name string, rates []int, probe func(rate int) (probed, er
 	}
 	m.highest.add(name, best)
 	m.perProbe.add(name, bestCost)
+	if m.perCore != nil && bestCost > 0 {
+		m.perCore.add(name, 1e6/bestCost)
+	}
 	return nil
 }
 

@@ -11,6 +11,9 @@ import (
 // totals is the sum of the counts of all llama_path lines.
 type totals map[string]int64
 
+// bareDrops is local_drop of lines that have no host_drops.
+const bareDrops = "local_drop without host_drops"
+
 // readTotals adds up the lines that the agent has written.
 func readTotals(path string) (totals, error) {
 	text, err := os.ReadFile(path)
@@ -23,6 +26,7 @@ func readTotals(path string) (totals, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read lines: %w", err)
 		}
+		line := totals{}
 		for {
 			key, v, err := d.NextField()
 			if err != nil {
@@ -33,7 +37,11 @@ func readTotals(path string) (totals, error) {
 			}
 			if n, ok := v.Interface().(int64); ok && string(m) == "llama_path" {
 				t[string(key)] += n
+				line[string(key)] = n
 			}
+		}
+		if line["host_drops"] == 0 {
+			t[bareDrops] += line["local_drop"]
 		}
 	}
 	if t["sent"] == 0 {

@@ -31,19 +31,21 @@ func main() {
 
 // sections in the order of the table; their names may be given as arguments.
 var sections = []struct {
-	name string
-	run  func(*bench) error
+	name   string
+	run    func(*bench) error
+	byName bool // only where it is asked for
 }{
-	{"reflector", benchReflector},
-	{"turnaround", benchTurnaround},
-	{"kernel", benchKernel},
-	{"collector", benchCollector},
-	{"measure", benchMeasure},
-	{"targets", benchTargets},
-	{"flows", benchFlows},
-	{"small", benchSmall},
-	{"rtt", benchRTT},
-	{"kernelrtt", benchKernelRTT},
+	{"reflector", benchReflector, false},
+	{"turnaround", benchTurnaround, false},
+	{"kernel", benchKernel, false},
+	{"collector", benchCollector, false},
+	{"measure", benchMeasure, false},
+	{"targets", benchTargets, false},
+	{"flows", benchFlows, false},
+	{"small", benchSmall, false},
+	{"rtt", benchRTT, false},
+	{"kernelrtt", benchKernelRTT, false},
+	{"soak", benchSoak, true},
 }
 
 // A bench is what all sections share.
@@ -86,7 +88,7 @@ func run(ctx context.Context, only []string) (err error) {
 	defer func() { err = errors.Join(err, b.place.close()) }()
 	start, load := time.Now(), loadAverage()
 	for _, s := range sections {
-		if !chosen(s.name, only) {
+		if !chosen(s.name, only) || s.byName && len(only) == 0 {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(start).Seconds(), s.name)

@@ -21,12 +21,14 @@ func benchMeasure(b *bench) error {
 		notSent:  t.metric("measuring in the kernel: due and not sent, %, by rate offered", ""),
 		cpu:      t.metric("measuring in the kernel: % of a core, by rate offered", ""),
 		rss:      t.metric("measuring in the kernel: resident memory, MB, by rate offered", ""),
+		perCore:  t.metric("measuring in the kernel: probes a CPU second, at the highest rate (more is better); in C, sending alone", ""),
 		perProbe: t.metric("measuring in the kernel, at its highest rate: CPU µs a probe, answered and captured (less is better)", ""),
 	}
 	var turns []func() error
 	for _, mode := range []string{"tc", "native"} {
 		for _, frames := range []bool{false, true} {
-			turns = append(turns, func() error { return b.sweepKernel(&m, mode, frames) })
+			turns = append(turns, func() error { return b.sweepKernel(&m, mode, frames) },
+				func() error { return b.sendingAlone(&m, mode, frames) })
 		}
 	}
 	return b.rounds(turns...)
@@ -38,10 +40,8 @@ func (b *bench) sweepKernel(m *sweep, mode string, frames bool) error {
 		name += ", emit: packet"
 	}
 	if mode == "native" {
-		for _, h := range []*lab.Host{b.place.near, b.place.far} {
-			if err := b.place.lab.Fabric().PassXDP(h); err != nil {
-				return err
-			}
+		if err := b.passXDP(); err != nil {
+			return err
 		}
 	}
 	reflector, err := b.startManyPorts(mode, sweepTargets)
@@ -51,6 +51,16 @@ func (b *bench) sweepKernel(m *sweep, mode string, frames bool) error {
 	defer reflector.stop()
 	err = m.climb(name, b.scale.kernelRates, func(rate int) (probed, error) { return b.sweepRate(reflector, rate, mode, frames) })
 	return errors.Join(err, reflector.alive())
+}
+
+// passXDP gives the fabric's ports the program that native XDP at a host needs there.
+func (b *bench) passXDP() error {
+	for _, h := range []*lab.Host{b.place.near, b.place.far} {
+		if err := b.place.lab.Fabric().PassXDP(h); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startManyPorts reflects in the kernel at n ports from kernelPort on, the prober a peer

@@ -69,10 +69,8 @@ func (b *bench) reportedRTT(m *rttRows, busy bool) error {
 // ourRTT has both ends at one step of the ladder.
 func (b *bench) ourRTT(m *rttRows, mode, round string, busy bool, state string, add func(who string, p50, p99 float64)) error {
 	if mode == "native" {
-		for _, h := range []*lab.Host{b.place.near, b.place.far} {
-			if err := b.place.lab.Fabric().PassXDP(h); err != nil {
-				return err
-			}
+		if err := b.passXDP(); err != nil {
+			return err
 		}
 	}
 	reflector, err := b.startReflectorBy(mode)

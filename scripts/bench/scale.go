@@ -20,6 +20,7 @@ type scale struct {
 	targetSteps []int
 	flows       time.Duration // one number of flows
 	flowTargets []int         // of sweepPorts flows each
+	soak        time.Duration
 	small       time.Duration
 	rtt         time.Duration
 	irtt        []time.Duration // intervals, for its highest rate
@@ -37,6 +38,7 @@ func newScale() (scale, error) {
 		kernelRates: []int{50_000, 100_000, 150_000, 200_000, 250_000},
 		targets:     5 * time.Second, targetSteps: []int{10, 100, 1_000, 10_000},
 		flows: 12 * time.Second, flowTargets: []int{32, 1_000, 15_625},
+		soak:  10 * time.Minute,
 		small: 4 * time.Second, rtt: 4 * time.Second,
 		irtt:     []time.Duration{100 * time.Microsecond, 20 * time.Microsecond},
 		sockperf: []int{50_000, 100_000, 200_000},
@@ -51,6 +53,7 @@ func newScale() (scale, error) {
 	}
 	if os.Getenv("BENCH_QUICK") != "" {
 		s.rounds = 1
+		s.soak = 20 * time.Second
 		s.rates = []int{20_000, 60_000, 100_000}
 		s.kernelRates = []int{50_000, 150_000}
 		s.irtt, s.sockperf = s.irtt[1:], s.sockperf[:2]
