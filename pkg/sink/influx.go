@@ -157,6 +157,9 @@ func (w *Influx) request(ctx context.Context, b Batch) (*http.Request, error) {
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	req.Header.Set("User-Agent", "llama-agent")
+	// The same batch twice is the same points: if a kept connection turns out to be closed,
+	// net/http may use another. It sends no header that has no value.
+	req.Header["X-Idempotency-Key"] = nil
 	if !w.cfg.NoGzip {
 		req.Header.Set("Content-Encoding", "gzip")
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -29,6 +30,9 @@ func FolderName(place string) string {
 	sum := sha256.Sum256([]byte(place))
 	return strings.Trim(readable[:min(len(readable), 64)], "-.") + "-" + hex.EncodeToString(sum[:6])
 }
+
+// folderName is what FolderName gives.
+var folderName = regexp.MustCompile(`^[0-9A-Za-z._-]*-[0-9a-f]{12}$`)
 
 // Leftover is a folder of a sink that is no longer configured.
 type Leftover struct {
@@ -53,10 +57,10 @@ func Sweep(root string, used map[string]bool, maxAge time.Duration) (left []Left
 	var errs []error
 	for _, d := range dirs {
 		path := filepath.Join(root, d.Name())
-		if used[d.Name()] || !d.IsDir() {
+		if used[d.Name()] || !d.IsDir() || !folderName.MatchString(d.Name()) {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(path, "lock")); err != nil {
+		if _, err := os.Stat(filepath.Join(path, "sink")); err != nil {
 			continue // not ours
 		}
 		l, err := sweepOne(path, maxAge)
@@ -100,9 +104,27 @@ func sweepOne(path string, maxAge time.Duration) (l *Leftover, err error) {
 		return l, errors.Join(errs...)
 	}
 	if st, err := os.Stat(path); err == nil && now.Sub(st.ModTime()) > maxAge {
-		errs = append(errs, os.RemoveAll(path)) // what was put aside has had its time too
+		errs = append(errs, f.delete())
 	}
 	return nil, errors.Join(errs...)
+}
+
+// delete removes a folder that holds no batch, with what was put aside, and nothing
+// that is not the spool's.
+func (f *folder) delete() error {
+	set := filepath.Join(f.path, "aside")
+	var files []string
+	for _, pattern := range []string{"refused.lp*", "poison-*" + fileSuffix, "damaged-*" + fileSuffix} {
+		found, _ := filepath.Glob(filepath.Join(set, pattern)) // its only error is the pattern's
+		files = append(files, found...)
+	}
+	var errs []error
+	for _, path := range append(files, set, filepath.Join(f.path, "sink"), filepath.Join(f.path, "lock"), f.path) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // SweepLog sweeps now and then until ctx ends, and says what it finds.

@@ -192,30 +192,38 @@ func TestSpoolCaps(t *testing.T) {
 // What a sink that is no longer configured left is named, and ends by age.
 func TestSweep(t *testing.T) {
 	root := t.TempDir()
-	used, gone := filepath.Join(root, "used"), filepath.Join(root, "gone")
+	usedName := FolderName("used")
+	used, gone := filepath.Join(root, usedName), filepath.Join(root, FolderName("gone"))
 	filled(t, used, 1)
 	filled(t, gone, 2)
-	require.NoError(t, os.Mkdir(filepath.Join(root, "foreign"), 0o750))
-	left, err := Sweep(root, map[string]bool{"used": true}, time.Hour)
+	foreign := []string{filepath.Join(root, "foreign"), filepath.Join(root, "foreign-0123456789ab")}
+	for _, dir := range foreign {
+		require.NoError(t, os.Mkdir(dir, 0o750))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "lock"), nil, 0o640))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(gone, "aside", "refused.lp"), nil, 0o640))
+	left, err := Sweep(root, map[string]bool{usedName: true}, time.Hour)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 	require.Equal(t, "scripted", left[0].Sink)
 	require.Equal(t, 2, left[0].Batches)
 
 	owner := NewQueue(down(), spooled(gone))
-	left, err = Sweep(root, map[string]bool{"used": true}, time.Nanosecond)
+	left, err = Sweep(root, map[string]bool{usedName: true}, time.Nanosecond)
 	require.NoError(t, err)
 	require.Empty(t, left, "another has it")
 	require.NoError(t, owner.Close(t.Context()))
 	require.Len(t, batchFiles(t, gone), 2)
 
 	for range 2 { // batches first, which changes the folder; then the folder
-		left, err = Sweep(root, map[string]bool{"used": true}, time.Nanosecond)
+		left, err = Sweep(root, map[string]bool{usedName: true}, time.Nanosecond)
 		require.NoError(t, err)
 		require.Empty(t, left)
 	}
 	require.NoDirExists(t, gone)
-	require.DirExists(t, filepath.Join(root, "foreign"))
+	for _, dir := range foreign {
+		require.FileExists(t, filepath.Join(dir, "lock"))
+	}
 	require.Len(t, batchFiles(t, used), 1)
 }
 
