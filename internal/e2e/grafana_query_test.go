@@ -124,14 +124,6 @@ type row struct {
 	values []float64
 }
 
-// label is the name of a row or column: that of the tag, or the one that the query gave it.
-func (r row) label(by, side, given string) string {
-	if v, ok := r.labels[given]; ok {
-		return v
-	}
-	return tagBy(line{tags: r.labels}, side, by)
-}
-
 // querier is a data source as Grafana asks it.
 type querier interface {
 	run(t *testing.T, text string, q boardTarget, f fleet) []row

@@ -241,7 +241,7 @@ func checkMatrix(t *testing.T, f fleet, s querier, b board, p boardPanel, all ch
 			})
 			got := map[[2]string]float64{}
 			for _, r := range s.run(t, c.expand(p.Targets[0]), p.Targets[0], f) {
-				at := [2]string{r.label(by.Text, "src", "source"), r.label(by.Text, "dst", "destination")}
+				at := [2]string{tagBy(r.labels, "src", by.Text), tagBy(r.labels, "dst", by.Text)}
 				require.NotContains(t, got, at, "a cell twice")
 				got[at] = r.values[len(r.values)-1]
 			}
@@ -269,7 +269,7 @@ func (f *fleet) cells(by string, figure func([]line) float64) map[[2]string]floa
 		if x.measurement != "llama_path" {
 			continue
 		}
-		at := [2]string{tagBy(x, "src", by), tagBy(x, "dst", by)}
+		at := [2]string{tagBy(x.tags, "src", by), tagBy(x.tags, "dst", by)}
 		if paths[at] == nil {
 			paths[at] = map[string][]line{}
 		}
@@ -289,11 +289,11 @@ func (f *fleet) cells(by string, figure func([]line) float64) map[[2]string]floa
 	return cells
 }
 
-func tagBy(x line, side, by string) string {
+func tagBy(tags map[string]string, side, by string) string {
 	if by == "host" {
-		return x.tags[side]
+		return tags[side]
 	}
-	return x.tags[side+"_"+by]
+	return tags[side+"_"+by]
 }
 
 // lossOfCell is the loss of a path in windows without host drops: of all their probes if exact, else the mean of the

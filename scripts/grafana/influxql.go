@@ -101,10 +101,6 @@ func (q influxQL) rttMatrix() target {
 	return q.table("%s", q.cells(fmt.Sprintf(`SELECT max("${rtt:raw}") AS "figure" %s GROUP BY *`, q.from(clock)), clock))
 }
 
-func (influxQL) matrixSteps() []transformation {
-	return []transformation{rename("src.*", "source"), rename("dst.*", "destination")}
-}
-
 const influxPath = `"src", "dst", "family", "class"`
 
 func (q influxQL) count(of pathState) target {

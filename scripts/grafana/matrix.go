@@ -33,10 +33,10 @@ func matrix(s source, tags []string) dashboard {
 		{Title: "Hosts of this cell", URL: "/d/" + uid(s, "matrix") + "/llama?var-by=" + urlQuery(s.byHost()) + "&${cell:queryparam}&${rtt:queryparam}&" +
 			cellQuery("${by:text}", "${__data.fields[0]}", "${__field.name}")},
 	}
-	b.row(14, cells(s, "Loss", "Part of the probes that was lost, of windows in which the source's host dropped nothing itself. Row: source. Column: destination. Empty: nobody probes it. "+
+	b.row(14, cells("Loss", "Part of the probes that was lost, of windows in which the source's host dropped nothing itself. Row: source. Column: destination. Empty: nobody probes it. "+
 		"\"own drops\": no window without. Loss is not of a clock: windows of all clocks count.",
 		s.lossMatrix(), fieldDefaults{Unit: "percentunit", Decimals: ptr(2), Thresholds: lossSteps, Mappings: noFigure("own drops", "blue")}, links...))
-	rtt := cells(s, "RTT, ${rtt:text}, clock $clock", "Of the worst window. \"no reply\": probes left and none came back. A matrix a clock, since they must not be compared to the microsecond.",
+	rtt := cells("RTT, ${rtt:text}, clock $clock", "Of the worst window. \"no reply\": probes left and none came back. A matrix a clock, since they must not be compared to the microsecond.",
 		s.rttMatrix(), fieldDefaults{Unit: "µs", Decimals: ptr(0), Thresholds: rttSteps, Mappings: noFigure("no reply", "dark-purple")}, links...)
 	rtt.Repeat, rtt.RepeatDirection = "clock", "v"
 	b.row(14, rtt)
@@ -57,7 +57,9 @@ func cellQuery(by, source, destination string) string {
 }
 
 // urlQuery escapes what fixed values have.
-func urlQuery(s string) string { return strings.NewReplacer("{", "%7B", "}", "%7D").Replace(s) }
+func urlQuery(s string) string {
+	return strings.NewReplacer("{", "%7B", "}", "%7D", ",", "%2C").Replace(s)
+}
 
 // cellVariable is how the paths of a cell become one figure.
 func cellVariable(s source) variable {

@@ -99,8 +99,8 @@ func noFigure(evidence, color string) []mapping {
 
 const corner = `source\destination` // the first column's name, as the transformation makes it
 
-// cells draws rows of source, destination and Value as a matrix.
-func cells(s source, title, description string, t target, d fieldDefaults, links ...link) panel {
+// cells draws rows of two tags and Value as a matrix.
+func cells(title, description string, t target, d fieldDefaults, links ...link) panel {
 	d.Links = links
 	d.Custom = map[string]any{
 		"align": "center", "minWidth": 60, "filterable": false, "inspect": false,
@@ -119,7 +119,7 @@ func cells(s source, title, description string, t target, d fieldDefaults, links
 			},
 		}}},
 		Options: map[string]any{"showHeader": true, "cellHeight": "sm", "footer": map[string]any{"show": false}},
-		Transformations: append(s.matrixSteps(),
+		Transformations: append(nameSides(),
 			sortBy("destination"), // columns come in the order of rows
 			transformation{ID: "groupingToMatrix", Options: map[string]any{
 				"rowField": "source", "columnField": "destination", "valueField": "Value", "emptyValue": "null",
@@ -130,6 +130,11 @@ func cells(s source, title, description string, t target, d fieldDefaults, links
 
 func sortBy(field string) transformation {
 	return transformation{ID: "sortBy", Options: map[string]any{"fields": map[string]any{}, "sort": []map[string]any{{"field": field}}}}
+}
+
+// nameSides renames the columns src_rack and dst_rack, or whatever tag was chosen.
+func nameSides() []transformation {
+	return []transformation{rename("src.*", "source"), rename("dst.*", "destination")}
 }
 
 func rename(pattern, name string) transformation {

@@ -17,10 +17,8 @@ type source interface {
 	// tag has a value that the variable within.name allows.
 	values(measurement, tag string, within *within) any
 
-	lossMatrix() target
+	lossMatrix() target // of rows with the two tags of `by` and Value
 	rttMatrix() target
-	// matrixSteps makes a frame of the columns source, destination and Value.
-	matrixSteps() []transformation
 
 	count(of pathState) target
 	worstLoss() target

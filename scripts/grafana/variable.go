@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // chosen is what a variable is before anyone chooses.
 type chosen struct {
 	Text  any `json:"text"`
@@ -29,7 +31,7 @@ func custom(name, label string, options []option) variable {
 		if i > 0 {
 			query += ","
 		}
-		query += o.Text + " : " + o.Value
+		query += o.Text + " : " + strings.ReplaceAll(o.Value, ",", `\,`)
 	}
 	return variable{
 		Name: name, Label: label, Type: "custom", Query: query, Options: options,

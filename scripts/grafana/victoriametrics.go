@@ -27,15 +27,16 @@ func (victoriaMetrics) name() string   { return "victoriametrics" }
 func (victoriaMetrics) title() string  { return "VictoriaMetrics" }
 func (victoriaMetrics) plugin() string { return "prometheus" }
 
+// by is the two labels of a cell, as an aggregation takes them.
 func (q victoriaMetrics) by(tags []string) variable {
 	options := []option{{Selected: true, Text: host, Value: q.byHost()}}
 	for _, t := range tags {
-		options = append(options, option{Text: t, Value: t})
+		options = append(options, option{Text: t, Value: tagOf("src", t) + "," + tagOf("dst", t)})
 	}
 	return custom("by", "Cells by", options)
 }
 
-func (victoriaMetrics) byHost() string { return host }
+func (victoriaMetrics) byHost() string { return "src,dst" }
 
 func (victoriaMetrics) values(measurement, tag string, w *within) any {
 	field := map[string]string{"llama_path": "llama_path_sent", "llama_agent": "llama_agent_encoder_lines"}[measurement]
@@ -68,19 +69,10 @@ func (q victoriaMetrics) pathLoss() string {
 		q.over("avg_over_time", "loss_ratio", "", bucket), q.over("max_over_time", "host_drops", "", bucket), bucket)
 }
 
-// named adds the labels source and destination: of the tag chosen, or the host's name where it has no such tag.
-func (victoriaMetrics) named(expr string) string {
-	for _, l := range [][2]string{{"source", "src"}, {"destination", "dst"}} {
-		expr = fmt.Sprintf(`label_replace(label_replace(%s, %q, "$1", %q, "(.*)"), %q, "$1", "%s_$by", "(.+)")`, expr, l[0], l[1], l[0], l[1])
-	}
-	return expr
-}
-
 // cells is the figure of the cells, or what below 0 stands for none.
 func (q victoriaMetrics) cells(figure, more string) string {
-	const by = "by (source, destination)"
-	return fmt.Sprintf("$cell %s (%s) or (sum %s (%s) > bool 0) - %d",
-		by, q.named(figure), by, q.named(q.over("sum_over_time", "sent", more, "$__range")), -cellNotSent)
+	return fmt.Sprintf("$cell by (${by:raw}) (%s) or (sum by (${by:raw}) (%s) > bool 0) - %d",
+		figure, q.over("sum_over_time", "sent", more, "$__range"), -cellNotSent)
 }
 
 func (q victoriaMetrics) lossMatrix() target { return q.table("%s", q.cells(q.pathLoss(), "")) }
@@ -89,8 +81,6 @@ func (q victoriaMetrics) rttMatrix() target {
 	more := "," + promMatch("clock", "clock")
 	return q.table("%s", q.cells(q.over("max_over_time", "${rtt}", more, "$__range"), more))
 }
-
-func (victoriaMetrics) matrixSteps() []transformation { return nil }
 
 const promPath = "by (src, dst, family, class)"
 
