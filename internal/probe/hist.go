@@ -133,9 +133,19 @@ func (h *Hist) Summary() (s Summary, ok bool) {
 		return Summary{}, false
 	}
 	s = Summary{Count: h.count, Min: float64(h.min), Max: float64(h.max), Mean: float64(h.sum) / float64(h.count)}
-	q := h.Quantiles(0.5, 0.9, 0.99, 0.999)
+	var q [4]float64
+	h.quantiles(q[:], 0.5, 0.9, 0.99, 0.999)
 	s.P50, s.P90, s.P99, s.P999 = q[0], q[1], q[2], q[3]
 	return s, true
+}
+
+// Quantile is Quantiles for one q, without an allocation; ok is false if h is empty.
+func (h *Hist) Quantile(q float64) (ns float64, ok bool) {
+	var out [1]float64
+	if h.count > 0 {
+		h.quantiles(out[:], q)
+	}
+	return out[0], h.count > 0
 }
 
 // Quantiles returns, for each q (0 to 1, ascending), the value in nanoseconds
@@ -145,6 +155,12 @@ func (h *Hist) Quantiles(qs ...float64) []float64 {
 		return nil
 	}
 	out := make([]float64, len(qs))
+	h.quantiles(out, qs...)
+	return out
+}
+
+// quantiles fills out, which is as long as qs.
+func (h *Hist) quantiles(out []float64, qs ...float64) {
 	next := func(i int) uint64 { return max(1, uint64(qs[i]*float64(h.count)+0.999999)) }
 	var seen uint64
 	i := 0
@@ -156,19 +172,19 @@ func (h *Hist) Quantiles(qs ...float64) []float64 {
 		}
 	}
 	if h.dense == nil {
-		sorted := slices.Clone(h.sparse)
+		var room [maxSparse]uint16 // on the stack: every line of a window comes by here
+		sorted := append(room[:0], h.sparse...)
 		slices.Sort(sorted)
 		for _, b := range sorted {
 			visit(b, 1)
 		}
-		return out
+		return
 	}
 	for b, n := range h.dense {
 		if n > 0 {
 			visit(uint16(b), uint64(n))
 		}
 	}
-	return out
 }
 
 // Octave k of the array holds values of k+subBits significant bits; octave 0 and

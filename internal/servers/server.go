@@ -83,7 +83,8 @@ func newServer(t testing.TB, place Place, program string) *Server {
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
-			t.Logf("%s:\n%s", program, &s.log)
+			log := s.log.String()
+			t.Logf("%s:\n%s", program, log[max(0, len(log)-4000):])
 		}
 	})
 	return s

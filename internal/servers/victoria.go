@@ -5,9 +5,11 @@ package servers
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,7 +41,8 @@ type Series struct {
 func (v *Victoria) Export(match string) (list []Series) {
 	v.t.Helper()
 	v.Get("/internal/force_flush", nil)
-	dec := json.NewDecoder(bytes.NewReader(v.Get("/api/v1/export", url.Values{"match[]": {match}})))
+	end := fmt.Sprint(time.Now().Add(time.Hour).Unix()) // by default the second that has begun
+	dec := json.NewDecoder(bytes.NewReader(v.Get("/api/v1/export", url.Values{"match[]": {match}, "end": {end}})))
 	for {
 		var s Series
 		err := dec.Decode(&s)

@@ -108,8 +108,8 @@ func (e *Encoder) distribution(h *probe.Hist) {
 }
 
 func (e *Encoder) p99(name string, h *probe.Hist) {
-	if q := h.Quantiles(0.99); q != nil {
-		e.nanos(name, q[0])
+	if ns, ok := h.Quantile(0.99); ok {
+		e.nanos(name, ns)
 	}
 }
 
