@@ -53,7 +53,7 @@ func TestQueueChaos(t *testing.T) {
 		w := &judging{}
 		want, bad := map[string]bool{}, 0
 		synctest.Test(t, func(t *testing.T) {
-			m := &moody{random: random}
+			m := &moody{random: rand.New(rand.NewPCG(seed, 1))}
 			w.judge = m.judge
 			n := 0
 			for range 5 { // lives of the agent

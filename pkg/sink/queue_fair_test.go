@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,9 +49,9 @@ func (j *judging) lines() []string {
 func TestQueuePoison(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		isDown := true
+		var up atomic.Bool
 		w := &judging{judge: func(text string) error {
-			if isDown || strings.Contains(text, "poison") {
+			if !up.Load() || strings.Contains(text, "poison") {
 				return &Failure{Class: ErrorHTTP5xx, Err: errDown}
 			}
 			return nil
@@ -62,7 +63,7 @@ func TestQueuePoison(t *testing.T) {
 		enqueue(q, "poison 1\n")
 		enqueue(q, "poison 2\n")
 		time.Sleep(time.Hour)
-		isDown = false
+		up.Store(true)
 		for i := range 60 {
 			time.Sleep(10 * time.Second)
 			enqueue(q, fmt.Sprintf("after %d\n", i))
@@ -162,9 +163,9 @@ func TestQueueSiftsLines(t *testing.T) {
 // A 400 to everything that says nothing of lines is no reason to give up lines.
 func TestQueueRefusedForAnotherReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mended := false
+		var mended atomic.Bool
 		w := &judging{judge: func(string) error {
-			if mended {
+			if mended.Load() {
 				return nil
 			}
 			return &Failure{Class: ErrorHTTP4xx, Do: Refuse, Err: errDown}
@@ -175,7 +176,7 @@ func TestQueueRefusedForAnotherReason(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, Tally{2, 3001}, q.Stats().Waiting)
-		mended = true
+		mended.Store(true)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, Tally{2, 3001}, q.Stats().Delivered)
