@@ -206,7 +206,7 @@ func (l *loop) sleep(woken int64) {
 		until = now + int64(drainEvery)
 	}
 	if !l.stopping.Load() && (!l.counted || l.left > 0) {
-		until = min(until, max(l.schedule.ready(), woken+int64(l.schedule.coalesce())))
+		until = min(until, l.schedule.wake(woken))
 	} else if l.waiting > 0 {
 		// Nothing but replies to wait for.
 		until = now + int64(time.Millisecond)

@@ -14,6 +14,8 @@ type schedule struct {
 	at       int   // next flow
 	settled  int   // flows up to it have no probe in flight that could have ended (settleLent)
 
+	together time.Duration // what falls due within it leaves together; 0: each by itself
+
 	pace  int64   // GCRA: when the next probe may leave at the earliest
 	boost float64 // how many times the usual rate it may be while catching up; 0: maxBoost
 }
@@ -39,20 +41,41 @@ func (s *schedule) due() int64 {
 	return s.origin + int64(s.at)*s.interval/int64(len(s.flows))
 }
 
-// Probes due closer together than this leave together, a few at a time: waking
-// for each would cost more than sending it.
-const quantum = 500 * time.Microsecond
+// What falls due within quantum leaves together: waking for each probe would cost more
+// than sending it. Where that are few, it is up to leaveTogether, none of them later than
+// latest, nor than a small part of its flow's interval.
+const (
+	quantum       = 500 * time.Microsecond
+	leaveTogether = 4
+	latest        = 4 * time.Millisecond
+)
 
-// coalesce returns how long to sleep at least: 0 while probes are due further apart.
+// coalesce returns how long to sleep at least, once awake: 0 while probes are due further
+// apart.
 func (s *schedule) coalesce() time.Duration {
-	if n := len(s.flows); n > 0 && s.interval/int64(n) < int64(quantum) {
-		return quantum
+	if len(s.flows) == 0 {
+		return 0
+	}
+	interval := time.Duration(s.interval)
+	apart := interval / time.Duration(len(s.flows))
+	if together := max(quantum, min(leaveTogether*apart, latest, interval/8)); apart < together {
+		return together
 	}
 	return 0
 }
 
 // ready returns when the next probe may leave: due, or later while catching up.
 func (s *schedule) ready() int64 { return max(s.due(), s.pace) }
+
+// wake returns when to look again for what is due, having looked at woken. Catching up
+// goes in small steps.
+func (s *schedule) wake(woken int64) int64 {
+	together := s.together
+	if s.pace > s.due() {
+		together = min(together, quantum)
+	}
+	return max(s.ready(), woken+int64(together))
+}
 
 // next takes the flow whose turn it is.
 func (s *schedule) next(now int64) (f *flow, due int64) {
@@ -61,7 +84,11 @@ func (s *schedule) next(now int64) (f *flow, due int64) {
 	if boost == 0 {
 		boost = maxBoost
 	}
-	s.pace = max(s.pace, now-paceTolerance) + int64(float64(s.interval)/(boost*float64(len(s.flows))))
+	tolerance := paceTolerance
+	if now-due <= int64(s.together)+paceTolerance {
+		tolerance = max(tolerance, int64(s.together)) // it is not late: it was to leave with others
+	}
+	s.pace = max(s.pace, now-tolerance) + int64(float64(s.interval)/(boost*float64(len(s.flows))))
 	s.pass()
 	return f, due
 }
@@ -110,6 +137,7 @@ func (s *schedule) skip(now int64) (missed int64) {
 func (s *schedule) restart(flows []*flow, now int64) {
 	due, n := s.due(), len(s.flows)
 	s.flows = flows
+	s.together = s.coalesce()
 	if n == 0 || len(flows) == 0 {
 		s.origin, s.at = now, 0
 		return

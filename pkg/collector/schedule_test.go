@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -57,9 +58,49 @@ func TestScheduleCatchesUpWithoutABurst(t *testing.T) {
 	require.InDelta(t, 0.9, float64(now-start)/1e9, 0.05)
 }
 
+// Waking up for all that falls due meanwhile keeps up, and nobody is late by more than that.
+func TestScheduleThatCoalescesIsOnTime(t *testing.T) {
+	for _, flows := range []int{251, 500, 999, 1000, 2500, 7999, 8001, 50_000} {
+		s := testSchedule(flows, time.Second)
+		s.cap(flows*3/2, 0, 0) // the tightest that makes good what was missed
+		sent, end := 0, int64(3e9)
+		for now := s.due(); now < end; now = s.wake(now) {
+			at := 0
+			for ; s.ready() <= now; at++ {
+				_, due := s.next(now)
+				require.LessOrEqual(t, now-due, int64(s.together), "%d", flows)
+			}
+			require.LessOrEqual(t, at, max(leaveTogether+1, flows*int(quantum)/int(time.Second)+1))
+			sent += at
+		}
+		require.InDelta(t, 2*flows, sent, float64(flows)/100)
+	}
+}
+
+// A host that wakes up late, as a busy one does, does not fall behind for it.
+func TestScheduleThatCoalescesCatchesUp(t *testing.T) {
+	for _, flows := range []int{300, 1000, 2500, 7000} {
+		s := testSchedule(flows, time.Second)
+		s.cap(flows*3/2, 0, 0)
+		random := rand.New(rand.NewPCG(1, 2))
+		for now := s.due(); now < 30e9; now = s.wake(now) + random.Int64N(1e6) + 20e6*(random.Int64N(100)/99) {
+			require.Less(t, now-s.due(), int64(100e6), "%d", flows)
+			for s.ready() <= now {
+				s.next(now)
+			}
+		}
+	}
+}
+
 func TestScheduleCoalescesOnlyWhatIsDueCloseTogether(t *testing.T) {
-	require.Zero(t, testSchedule(1000, time.Second).coalesce())
+	require.Zero(t, testSchedule(250, time.Second).coalesce(), "4 ms apart")
+	require.Equal(t, latest, testSchedule(251, time.Second).coalesce())
+	require.Equal(t, latest, testSchedule(1000, time.Second).coalesce())
+	require.Equal(t, 1600*time.Microsecond, testSchedule(2500, time.Second).coalesce(), "four")
+	require.Equal(t, quantum, testSchedule(8000, time.Second).coalesce())
 	require.Equal(t, quantum, testSchedule(100_000, time.Second).coalesce())
+	require.Zero(t, testSchedule(1, time.Millisecond).coalesce(), "never for one flow")
+	require.Zero(t, testSchedule(4, 4*time.Millisecond).coalesce(), "nor for long, by a flow's own interval")
 	require.Zero(t, testSchedule(0, time.Second).coalesce())
 	require.Equal(t, maxMono, testSchedule(0, time.Second).due())
 }
