@@ -45,6 +45,7 @@ var sections = []struct {
 	{"small", benchSmall, false},
 	{"rtt", benchRTT, false},
 	{"kernelrtt", benchKernelRTT, false},
+	{"deliver", benchDeliver, false},
 	{"soak", benchSoak, true},
 }
 
