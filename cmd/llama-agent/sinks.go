@@ -106,7 +106,7 @@ func (a *agent) queueOptions(cfg *config.Config, s *config.Sink) sink.QueueOptio
 	o.MaxBatches, o.BatchLines, o.BatchBytes, o.BatchAge = p.Queue, p.BatchLines, p.BatchBytes, p.BatchAge
 	o.Compress = s.Kind == config.KindInflux && s.Influx.Gzip
 	if p.Spread {
-		o.Delay = spread(hostOf(cfg).Name, cfg.Probing.Timing.Window/2)
+		o.Delay = spread(hostOf(cfg).Name, min(cfg.Probing.Timing.Window/2, maxSpread))
 	}
 	if cfg.Spool.Path != "" {
 		o.Spool = sink.SpoolOptions{
@@ -116,6 +116,9 @@ func (a *agent) queueOptions(cfg *config.Config, s *config.Sink) sink.QueueOptio
 	}
 	return o
 }
+
+// maxSpread is enough for any fleet: longer windows need not be known later.
+const maxSpread = time.Minute
 
 // spread is a time from 0 to most that is always the same for a host, and evenly spread
 // over hosts.

@@ -73,7 +73,7 @@ type Queue struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	dropLog, spoolLog, asideLog limiter
+	dropLog, spoolLog, asideLog, batchLog limiter
 
 	accepting  // the state of the accepting goroutine
 	delivering // the state of the delivering goroutine
@@ -102,6 +102,7 @@ func NewQueue(w Writer, o QueueOptions) *Queue {
 		dropLog:  limiter{every: time.Minute},
 		spoolLog: limiter{every: time.Minute},
 		asideLog: limiter{every: time.Minute},
+		batchLog: limiter{every: time.Minute},
 	}
 	q.failLog = limiter{every: failAgain}
 	q.openSpool(&o, time.Now())

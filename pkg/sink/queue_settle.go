@@ -164,7 +164,9 @@ func (q *Queue) putAside(e *entry, why DropReason, err error) {
 	if gone {
 		return
 	}
-	q.log.Error("batch put aside", "reason", why, "err", err, "lines", e.lines, "file", file)
+	if held, ok := q.batchLog.allow(time.Now()); ok {
+		q.log.Error("batch put aside", "reason", why, "err", err, "lines", e.lines, "file", file, "similar_not_logged", held)
+	}
 	if file == "" {
 		return
 	}

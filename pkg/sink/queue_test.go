@@ -162,6 +162,23 @@ func TestQueueCutsBatches(t *testing.T) {
 	})
 }
 
+// A disk that keeps nobody waiting but itself: what it has no time for is bounded, and
+// was never accepted.
+func TestQueueIntakeIsBounded(t *testing.T) {
+	var in intake
+	var s Stats
+	o := QueueOptions{MaxBatches: 3, MaxBytes: 10}
+	require.Zero(t, in.add([]Batch{batch("1\n"), batch("2\n"), batch("3\n")}, &o, &s))
+	require.Equal(t, 1, in.add([]Batch{batch("4\n4\n")}, &o, &s))
+	require.Equal(t, 2, in.add([]Batch{batch("55555\n")}, &o, &s))
+	require.Equal(t, Tally{3, 3}, s.Dropped[DropIntake])
+	o.BatchLines, o.BatchBytes = 10, 100
+	parts := in.take(&o)
+	require.Len(t, parts, 2)
+	require.Equal(t, "4\n4\n", string(parts[0].Data))
+	require.Zero(t, in.bytes)
+}
+
 // Pushes begin a delay after their batches; an end does not wait for it.
 func TestQueueDelaysPushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
