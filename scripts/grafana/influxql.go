@@ -55,7 +55,7 @@ func (influxQL) table(format string, args ...any) target {
 
 // lines has [[tag_…]] and [[col]] in its legend: after a $ Grafana would take words for parts of the name.
 func (influxQL) lines(legend, format string, args ...any) target {
-	return target{Query: fmt.Sprintf(format, args...), RawQuery: true, ResultFormat: "time_series", Alias: legend}
+	return target{Query: fmt.Sprintf(format, args...), RawQuery: true, ResultFormat: "time_series", Alias: strings.TrimSpace(legend)}
 }
 
 func (q influxQL) from(more string) string {
@@ -144,8 +144,8 @@ func (q influxQL) worst(field, legend string) target {
 	return q.lines(legend+" [[tag_clock]]", `SELECT max(%q) %s GROUP BY time($__interval), "clock" fill(null)`, field, q.from(influxMatch("clock", "clock")))
 }
 
-func (q influxQL) figure(field string) target {
-	return q.lines(influxName+" [[tag_clock]]", `SELECT max(%q) %s GROUP BY time($__interval), %s, "clock" fill(null)`, field, q.from(influxMatch("clock", "clock")), influxPath)
+func (q influxQL) figure(field, legend string) target {
+	return q.lines(influxName+" [[tag_clock]] "+legend, `SELECT max(%q) %s GROUP BY time($__interval), %s, "clock" fill(null)`, field, q.from(influxMatch("clock", "clock")), influxPath)
 }
 
 func (q influxQL) marks(field, legend string) target {

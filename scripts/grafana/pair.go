@@ -19,12 +19,19 @@ func pair(s source, tags []string) dashboard {
 	b.row(9,
 		lines("RTT", "µs", "Of the worst path: quantiles of several paths do not add up. No reply: no value. A line a clock.",
 			s.worst("rtt_min_us", "minimum"), s.worst("rtt_p50_us", "median"), s.worst("rtt_p90_us", "90 %"), s.worst("rtt_p99_us", "99 %"), s.worst("rtt_p999_us", "99.9 %"), s.worst("rtt_max_us", "maximum")),
-		lines("RTT, median of each path", "µs", "Compare lines of one clock only.", s.figure("rtt_p50_us")),
+		lines("RTT, median of each path", "µs", "Compare lines of one clock only.", s.figure("rtt_p50_us", "")),
 	)
 	b.row(8,
-		lines("Jitter", "µs", "RFC 3550, over round trips.", s.figure("jitter_us")),
+		lines("Jitter", "µs", "RFC 3550, over round trips.", s.figure("jitter_us", "")),
 		lines("Held back by hosts", "µs", "99 % of the time that the responder kept a probe (not in the RTT), and of how late the prober sent.",
 			s.worst("responder_p99_us", "responder"), s.worst("send_late_p99_us", "sent late")),
+	)
+	oneWay := lines("One-way delay, median", "µs", "Only with probing.one_way. As good as the clocks of both hosts are: each figure may be off by the error, one way up and the other down.",
+		s.figure("owd_forward_p50_us", "forward"), s.figure("owd_reverse_p50_us", "reverse"), s.figure("owd_error_us", "error"))
+	oneWay.FieldConfig.Defaults.Min = nil // below 0 where clocks disagree by more than the delay
+	b.row(8, oneWay,
+		lines("Largest packet that passed", "bytes", "Only with probing.sizes. Below what was sent for several windows: a black hole by size.",
+			s.marks("size_max", "passed"), s.marks("size_max_sent", "sent")),
 	)
 	b.heading("Is it the host? Above 0, look there before the network")
 	b.row(8,

@@ -28,7 +28,7 @@ type source interface {
 	loss() target                        // of clean windows, a line a path
 	total(field, legend string) target   // counts of all paths together
 	worst(field, legend string) target   // the highest of all paths, a line a clock
-	figure(field string) target          // a line a path and clock
+	figure(field, legend string) target  // a line a path and clock
 	marks(field, legend string) target   // a line a path
 	byHostMax(field, word string) target // the highest of a host's paths, a line a host
 

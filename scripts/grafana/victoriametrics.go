@@ -51,7 +51,7 @@ func (victoriaMetrics) table(format string, args ...any) target {
 }
 
 func (victoriaMetrics) lines(legend, format string, args ...any) target {
-	return target{Expr: fmt.Sprintf(format, args...), EditorMode: "code", Format: "time_series", Range: true, LegendFormat: legend}
+	return target{Expr: fmt.Sprintf(format, args...), EditorMode: "code", Format: "time_series", Range: true, LegendFormat: strings.TrimSpace(legend)}
 }
 
 // over is a function of the windows of a field within a time.
@@ -123,8 +123,8 @@ func (q victoriaMetrics) worst(field, legend string) target {
 	return q.lines(legend+" {{clock}}", "max by (clock) (%s)", q.over("max_over_time", field, ","+promMatch("clock", "clock"), "$__interval"))
 }
 
-func (q victoriaMetrics) figure(field string) target {
-	return q.lines(promName+" {{clock}}", "max by (src, dst, family, class, clock) (%s)", q.over("max_over_time", field, ","+promMatch("clock", "clock"), "$__interval"))
+func (q victoriaMetrics) figure(field, legend string) target {
+	return q.lines(promName+" {{clock}} "+legend, "max by (src, dst, family, class, clock) (%s)", q.over("max_over_time", field, ","+promMatch("clock", "clock"), "$__interval"))
 }
 
 func (q victoriaMetrics) marks(field, legend string) target {
