@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -62,7 +63,7 @@ func NewInflux(cfg InfluxConfig) (*Influx, error) {
 	}
 	cfg.URL = ""
 	cfg.Timeout = orDefault(cfg.Timeout, 10*time.Second)
-	w := &Influx{cfg: cfg, name: "influx " + strings.TrimSuffix(u.String(), "/") + " " + cfg.Database + cfg.Bucket}
+	w := &Influx{cfg: cfg, name: "influx " + strings.TrimSuffix(u.String(), "/") + " " + where(&cfg)}
 	w.target = writeURL(u, &cfg)
 	for _, s := range []string{cfg.Password, cfg.Token} {
 		if s != "" {
@@ -73,6 +74,12 @@ func NewInflux(cfg InfluxConfig) (*Influx, error) {
 		return nil, fmt.Errorf("influx: %w", err)
 	}
 	return w, nil
+}
+
+// where tells sinks at one server apart.
+func where(cfg *InfluxConfig) string {
+	parts := []string{cfg.Database, cfg.RetentionPolicy, cfg.Org, cfg.Bucket}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
 }
 
 // Reopen reads the certificates again; requests under way end as they began.

@@ -135,16 +135,16 @@ func (q *Queue) Enqueue(b Batch) {
 		b.Data = append(bytes.Clone(b.Data), '\n')
 	}
 	q.mu.Lock()
-	why, dropped := DropIntake, 0
+	dropped := 0
 	if q.closed {
-		why, dropped = DropStopped, 1
-		q.stats.Dropped[why].add(b.Lines)
+		q.stats.Dropped[DropIntake].add(b.Lines)
+		dropped++
 	} else {
 		dropped = q.intake.add(split(b.Data, q.opt.BatchBytes, q.opt.BatchLines), &q.opt, &q.stats)
 	}
 	q.mu.Unlock()
 	if dropped > 0 {
-		q.sayDropped(dropped, why)
+		q.sayDropped(dropped, DropIntake)
 	}
 	signal(q.more)
 }
@@ -256,16 +256,16 @@ func (q *Queue) abandon() (lost Tally) {
 	defer q.mu.Unlock()
 	for _, b := range q.intake.parts {
 		lost.add(b.Lines)
+		q.stats.Dropped[DropIntake].add(b.Lines)
 	}
 	q.intake = intake{}
 	for _, e := range append([]*entry(nil), q.backlog.list...) {
 		if e.file == "" {
 			lost.add(e.lines)
+			q.stats.Dropped[DropStopped].add(e.lines)
 			q.backlog.remove(e)
 		}
 	}
-	q.stats.Dropped[DropStopped].Batches += lost.Batches
-	q.stats.Dropped[DropStopped].Lines += lost.Lines
 	if n := len(q.backlog.list); n > 0 {
 		q.log.Info("kept in the spool", "batches", n, "lines", q.backlog.lines)
 	}

@@ -12,7 +12,7 @@ const (
 	DropPoison                    // the destination failed on it every time while it took others: put aside
 	DropDamaged                   // its file is torn or changed: put aside
 	DropStopped                   // not on disk, and not delivered by the end
-	DropIntake                    // never accepted: the disk did not keep up
+	DropIntake                    // never accepted: the disk did not keep up, or the end came first
 	DropReasons                   // how many there are
 )
 
