@@ -61,20 +61,3 @@ func TestImportMistakes(t *testing.T) {
 		})
 	}
 }
-
-// Whatever an old file holds, what comes of it is a configuration.
-func FuzzImport(f *testing.F) {
-	for _, name := range []string{"short", "full", "odd_window", "no_tests"} {
-		old, err := os.ReadFile(filepath.Join("testdata", "import", name+".yaml"))
-		require.NoError(f, err)
-		f.Add(old)
-	}
-	f.Fuzz(func(t *testing.T, old []byte) {
-		out, err := Import("old.yaml", old, DefaultPort)
-		if err != nil {
-			return
-		}
-		_, err = parse("new.yaml", out, testEnv())
-		require.NoError(t, err, "%s\n%s", old, out)
-	})
-}

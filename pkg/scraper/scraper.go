@@ -78,7 +78,7 @@ func (s *Scraper) Once(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
 	var wg sync.WaitGroup
 	for _, c := range s.options.Collectors {
-		wg.Go(func() { s.scrape(ctx, c) })
+		wg.Go(func() { _ = s.scrape(ctx, c) }) // Done is told
 	}
 	wg.Wait()
 }
