@@ -82,7 +82,7 @@ for server in "${build[@]}"; do
 	echo "setup: building $program $version into bin/tools (a minute or two, once)"
 	mkdir -p "$tools"
 	new=$(mktemp -d "$tools/new.XXXXXX")
-	if GOBIN=$new GOFLAGS='' CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' -tags="$tags" "$package@$version" 2>"$new/log"; then
+	if GOBIN=$new GOFLAGS='' CGO_ENABLED=0 go install -ldflags='-s -w' -tags="$tags" "$package@$version" 2>"$new/log"; then
 		mv "$new/${package##*/}" "$tools/$program"
 	else
 		grep -v '^go: downloading' "$new/log" >&2 || true
