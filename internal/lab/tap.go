@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,11 +37,13 @@ const (
 	framePktType = 32 + 10
 )
 
-// Tap records the UDP packets that pass one port of the fabric, both ways, with the kernel's stamps.
+// Tap records the UDP packets that pass one port of the fabric, or a host's own interface, both ways,
+// with the kernel's stamps.
 // It reads a ring on a timer, so that capturing wakes nobody in the middle of a measurement.
 type Tap struct {
 	fabric *Fabric
 	port   string
+	own    bool // of the host itself
 	fd     int
 	ring   []byte
 	next   int // frame to read
@@ -64,6 +67,28 @@ func (f *Fabric) Tap(h *Host) (*Tap, error) {
 	t := &Tap{fabric: f, port: h.port, fd: -1, quit: make(chan struct{}), done: make(chan struct{})}
 	if err := f.ns.do(func() error { return t.open(index) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("tap %s: %w", h.port, err), t.release())
+	}
+	f.mu.Lock()
+	f.taps[t] = struct{}{}
+	f.mu.Unlock()
+	go t.run()
+	return t, nil
+}
+
+// TapHost starts recording at the host's own interface, behind its queue: what the program at TC egress
+// has stamped passes here next, and what comes in passes here before that at TC ingress. It is no truth (a
+// host's tap sees nothing of native XDP), but tells this host's part of a difference to the fabric's.
+func (f *Fabric) TapHost(h *Host) (*Tap, error) {
+	t := &Tap{fabric: f, port: h.Name + ":eth0", own: true, fd: -1, quit: make(chan struct{}), done: make(chan struct{})}
+	err := h.Do(func() error {
+		i, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		return t.open(i.Index)
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("tap %s: %w", t.port, err), t.release())
 	}
 	f.mu.Lock()
 	f.taps[t] = struct{}{}
@@ -174,7 +199,7 @@ func (t *Tap) take(frame []byte, status uint32) error {
 		return nil
 	}
 	r.Time = int64(binary.NativeEndian.Uint32(frame[frameSec:]))*1e9 + int64(binary.NativeEndian.Uint32(frame[frameNsec:]))
-	if frame[framePktType] == unix.PACKET_OUTGOING {
+	if out := frame[framePktType] == unix.PACKET_OUTGOING; out != t.own {
 		r.Direction = ToHost
 	}
 	r.Head = t.keep(payload[:min(len(payload), headSize)])

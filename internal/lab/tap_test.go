@@ -58,6 +58,33 @@ func TestTapSeesBothDirections(t *testing.T) {
 	})
 }
 
+// A host's own tap sees the same packets, requests before the fabric does and replies after.
+func TestTapHost(t *testing.T) {
+	l := ForTest(t, 2)
+	echo(t, l.Host(2))
+	c := dial(t, l.Host(1), l.Host(2).Addr(false))
+	own, err := l.Fabric().TapHost(l.Host(1))
+	require.NoError(t, err)
+	fabric, err := l.Fabric().Tap(l.Host(1))
+	require.NoError(t, err)
+	require.Equal(t, 5, exchange(t, c, 5, time.Second))
+	outer, err := own.Stop()
+	require.NoError(t, err)
+	inner, err := fabric.Stop()
+	require.NoError(t, err)
+	require.Len(t, outer, 10)
+	require.Len(t, inner, 10)
+	for i := range outer {
+		require.Equal(t, inner[i].Direction, outer[i].Direction)
+		require.Equal(t, inner[i].Head, outer[i].Head)
+		if outer[i].Direction == FromHost {
+			require.LessOrEqual(t, outer[i].Time, inner[i].Time)
+		} else {
+			require.GreaterOrEqual(t, outer[i].Time, inner[i].Time)
+		}
+	}
+}
+
 func TestTapKeepsEveryPacketOfABurst(t *testing.T) {
 	p := newPair(t, true)
 	tap, err := p.lab.Fabric().Tap(p.lab.Host(2))

@@ -54,6 +54,8 @@ func (b *bench) reportedRTT(m *rttRows, busy bool) error {
 			return b.ourRTT(m, mode, fmt.Sprintf("%s %d", mode, round), busy, state, add)
 		})
 	}
+	parts := b.rttParts()
+	turns = append(turns, func() error { return b.divideRTT(parts, state) })
 	if installed("irtt") {
 		turns = append(turns, b.peerRTT(irttName, b.startIRTT, b.irttRTT, add))
 	}
