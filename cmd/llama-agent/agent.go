@@ -41,6 +41,7 @@ type agent struct {
 	handover sync.Mutex
 	fanout   *sink.Fanout
 	latest   *sink.Latest
+	metrics  *sink.Metrics
 
 	answered atomic.Pointer[collector.Collector] // the last collector
 
@@ -168,6 +169,7 @@ func (a *agent) window(w *probe.Window) {
 	a.handover.Lock()
 	defer a.handover.Unlock()
 	a.latest.Set(w)
+	a.metrics.Add(w)
 	if a.summary != nil {
 		var b bytes.Buffer
 		printWindow(&b, w)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/llama-agent/llama-agent/internal/config"
@@ -16,8 +17,9 @@ import (
 func (a *agent) beginAPI(cfg *config.Config) error {
 	a.serving = nil
 	latest := sink.NewLatest(hostOf(cfg))
+	metrics := sink.NewMetrics(hostOf(cfg), sink.Build{Version: versionName(), Go: runtime.Version()}, a.ownFields)
 	a.handover.Lock()
-	a.latest = latest
+	a.latest, a.metrics = latest, metrics
 	a.handover.Unlock()
 	if cfg.API.Listen == "" {
 		return nil
@@ -27,7 +29,8 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 		return fmt.Errorf("serve api: %w (choose another api.listen, or \"\" for none)", err)
 	}
 	host, _, _ := net.SplitHostPort(cfg.API.Listen) // Listen took it
-	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Health: a.health, Hosts: append([]string{host, cfg.Host.Name}, cfg.API.Hosts...)}))
+	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Metrics: metrics, Health: a.health,
+		Hosts: append([]string{host, cfg.Host.Name}, cfg.API.Hosts...)}))
 	a.serving = start(func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() {
 			soon, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -43,4 +46,12 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 	})
 	a.log.Info("serving api", "listen", l.Addr().String())
 	return nil
+}
+
+// ownFields is what the agent says of itself between two windows.
+func (a *agent) ownFields() []sink.AgentField {
+	a.handover.Lock()
+	f := a.fanout
+	a.handover.Unlock()
+	return a.fields(f)
 }

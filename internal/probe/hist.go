@@ -119,6 +119,22 @@ func (h *Hist) Max() uint64 { return h.max }
 // Count returns how many values were recorded.
 func (h *Hist) Count() uint64 { return h.count }
 
+// Sum returns the sum of all values in nanoseconds.
+func (h *Hist) Sum() uint64 { return h.sum }
+
+// Each calls visit with the middle of each bucket that holds values, in nanoseconds, and
+// how many; in no order, and maybe more than once for a bucket.
+func (h *Hist) Each(visit func(ns float64, n uint64)) {
+	for _, b := range h.sparse {
+		visit(middleOf(b), 1)
+	}
+	for b, n := range h.dense {
+		if n > 0 {
+			visit(middleOf(uint16(b)), uint64(n))
+		}
+	}
+}
+
 // Summary is what a line or a table says of a distribution. Values in nanoseconds.
 type Summary struct {
 	Count                          uint64

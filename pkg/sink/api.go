@@ -12,6 +12,8 @@ type Handlers struct {
 	// Health returns the reasons why the agent is not well; none: it is. It may be
 	// called at any time. nil: always well.
 	Health func() []string
+	// Metrics is served to Prometheus; nil: not.
+	Metrics *Metrics
 	// Hosts are the names by which the API may be called, beside IP literals and
 	// localhost: the listen host and what is configured.
 	Hosts []string
@@ -23,6 +25,7 @@ type Handlers struct {
 //	/influxdata  the last window in the form of LLAMA's collector
 //	/latency     the same in the form of the first, Python LLAMA
 //	/healthz     200 or 503, with reasons
+//	/metrics     for Prometheus
 func API(h Handlers) http.Handler {
 	if h.Health == nil {
 		h.Health = func() []string { return nil }
@@ -38,6 +41,9 @@ func API(h Handlers) http.Handler {
 	mux.HandleFunc("/influxdata", jsonHandler(h.Latest.Influx))
 	mux.HandleFunc("/latency", jsonHandler(h.Latest.Latency))
 	mux.HandleFunc("/healthz", func(rw http.ResponseWriter, _ *http.Request) { healthz(rw, h.Health()) })
+	if h.Metrics != nil {
+		mux.Handle("/metrics", h.Metrics)
+	}
 	return guard(newHostSet(h.Hosts), mux)
 }
 
