@@ -389,3 +389,21 @@ func TestMigration(t *testing.T) {
 	require.Equal(t, 2, status)
 	require.Contains(t, out, "scrape.targets names no collector")
 }
+
+// TestShortFormRuns: the older form, once imported, is right in the eyes of check, starts, and ends well.
+func TestShortFormRuns(t *testing.T) {
+	t.Parallel()
+	l := lab.ForTest(t, 1)
+	imported, err := exec.Command(program, "config", "import", "../config/testdata/import/short.yaml").Output()
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	require.NoError(t, os.WriteFile(file, append(imported, "\ndatapath: {mode: socket}\n"...), 0o600))
+	out, status := once(t, "check", "--config", file)
+	require.Zero(t, status, out)
+	a := startAgent(t, l.Host(1), "llama-agent runs", "run", "--config", file)
+	a.logs(t, "msg=probing")
+	a.stop(t)
+	out, status = once(t, "config", "import", "../config/testdata/wrong.yaml")
+	require.Equal(t, 2, status)
+	require.Contains(t, out, "wrong.yaml:")
+}
