@@ -91,6 +91,7 @@ func (q *Queue) accept() {
 		case parts != nil:
 			q.keep(parts, &o)
 		case ending:
+			q.saveLast(&o)
 			return
 		default:
 			q.awaitMore(wait)
@@ -132,6 +133,21 @@ func (q *Queue) keep(parts []Batch, o *QueueOptions) {
 	q.mu.Unlock()
 	q.makeRoom(o)
 	signal(q.wake)
+}
+
+// saveLast writes to disk what is in memory only: now or never.
+func (q *Queue) saveLast(o *QueueOptions) {
+	q.mu.Lock()
+	unsaved := o.Spool.Path != "" && q.backlog.unfile > 0
+	q.mu.Unlock()
+	if !unsaved {
+		return
+	}
+	q.tried = time.Time{}
+	q.openSpool(o, time.Now())
+	if err := q.saveAll(nil); err != nil {
+		q.saySpool("batches are kept in memory", err)
+	}
 }
 
 // body is the parts as they are kept.

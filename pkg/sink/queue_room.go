@@ -12,10 +12,15 @@ func (q *Queue) makeRoom(o *QueueOptions) {
 		return nil
 	})
 	overMemory := func(b *backlog) bool { return b.unfile > o.MaxBatches || b.memory > int64(o.MaxBytes) }
-	q.mu.Lock()
-	crowded := overMemory(&q.backlog) && q.folder != nil
-	q.mu.Unlock()
-	if crowded { // the disk is full: what is oldest there makes room, but not for others than us
+	crowded := func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return overMemory(&q.backlog) && q.folder != nil
+	}
+	for range maxTrade { // the disk is full: what is oldest there makes room
+		if !crowded() {
+			break
+		}
 		q.tradeOldest()
 	}
 	q.dropWhile(func(b *backlog) *entry {
@@ -30,19 +35,18 @@ func (q *Queue) makeRoom(o *QueueOptions) {
 // program may take the room at once.
 const maxTrade = 4
 
+// tradeOldest gives up the oldest batch on disk for what is in memory only.
 func (q *Queue) tradeOldest() {
-	for range maxTrade {
-		traded := false
-		q.dropWhile(func(b *backlog) *entry {
-			if traded {
-				return nil
-			}
-			traded = true
-			return b.oldest(inFile)
-		})
-		if q.saveAll(nil) == nil {
-			return
+	traded := false
+	q.dropWhile(func(b *backlog) *entry {
+		if traded {
+			return nil
 		}
+		traded = true
+		return b.oldest(inFile)
+	})
+	if err := q.saveAll(nil); err != nil {
+		q.saySpool("batches are kept in memory", err)
 	}
 }
 

@@ -47,8 +47,12 @@ func TestSpoolFullDisk(t *testing.T) {
 	accept := func(i int) Stats {
 		before := q.Stats().Accepted.Batches
 		q.Enqueue(batch(noise(i)))
-		require.Eventually(t, func() bool { return q.Stats().Accepted.Batches > before }, 30*time.Second, time.Millisecond)
-		return q.Stats()
+		var s Stats
+		require.Eventually(t, func() bool {
+			s = q.Stats()
+			return s.Accepted.Batches > before && s.Unsaved <= o.MaxBatches
+		}, 30*time.Second, time.Millisecond)
+		return s
 	}
 	i := 0
 	for s := (Stats{}); s.Unsaved < 3; i++ {

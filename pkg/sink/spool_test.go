@@ -150,6 +150,20 @@ func TestSpoolHasOneOwner(t *testing.T) {
 	require.Equal(t, "third\nfirst\nsecond\n", got, "the newest and the oldest take turns")
 }
 
+// What is in memory because the folder was not to be had goes to disk at the end, if
+// it is then.
+func TestSpoolSavesAtTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	first, second := NewQueue(down(), spooled(dir)), NewQueue(down(), spooled(dir))
+	second.Enqueue(batch("second\n"))
+	require.Eventually(t, func() bool { return second.Stats().Unsaved == 1 }, 30*time.Second, time.Millisecond)
+	require.NoError(t, first.Close(t.Context()))
+	require.NoError(t, second.Close(t.Context()))
+	require.Zero(t, second.Stats().DroppedAll())
+	got, _ := drained(t, dir)
+	require.Equal(t, "second\n", got)
+}
+
 // A folder that cannot be had costs the spool and nothing else.
 func TestSpoolThatCannotBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
