@@ -170,6 +170,8 @@ func (s *scraping) points(tag, from string, points []scraper.Point) {
 
 // write hands points on; the error is about lines that were withheld.
 func (s *scraping) write(points []sink.Point) {
+	s.agent.handover.Lock() // a reload changes the outputs between two writes
+	defer s.agent.handover.Unlock()
 	if err := s.agent.fanout.Points(points); err != nil {
 		s.agent.log.Debug("lines withheld", "error", err) // the encoder has said so
 	}

@@ -6,6 +6,9 @@
 // so a session belongs to one worker and its table needs no lock; only the rate
 // limit of a source is shared, as one atomic word.
 //
+// By choice it answers the probes of Dropbox's LLAMA too, on a port of their own: as
+// they came, marked as they ask.
+//
 // A datagram goes guard → verdict of the source → authentication → session →
 // rate → reply, and ends in exactly one Reason, each with its counter:
 // Stats.Received is always the sum of Stats.Ended once the workers rest.
