@@ -82,6 +82,7 @@ for server in "${build[@]}"; do
 	echo "setup: building $program $version into bin/tools (a minute or two, once)"
 	mkdir -p "$tools"
 	new=$(mktemp -d "$tools/new.XXXXXX")
+	trap 'rm -rf "$new"' EXIT
 	if GOBIN=$new GOFLAGS='' CGO_ENABLED=0 go install -ldflags='-s -w' -tags="$tags" "$package@$version" 2>"$new/log"; then
 		mv "$new/${package##*/}" "$tools/$program"
 	else
