@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,8 +32,8 @@ func FuzzAnswer(f *testing.F) {
 			}
 			return
 		}
-		f, ok := err.(*Failure)
-		if !ok || strings.Contains(err.Error(), "s3cr3t") || len(err.Error()) > 4*maxWords || strings.ContainsAny(err.Error(), "\n\x1b") {
+		var f *Failure
+		if !errors.As(err, &f) || strings.Contains(err.Error(), "s3cr3t") || len(err.Error()) > 4*maxWords || strings.ContainsAny(err.Error(), "\n\x1b") {
 			t.Fatalf("%q", err)
 		}
 		for _, bad := range f.Bad {
