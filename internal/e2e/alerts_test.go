@@ -113,3 +113,16 @@ func checkPromAlerts(t *testing.T, f fleet, s promSource, file string) {
 	checkAlerts(t, f, ask)
 	require.True(t, fires(ask("LlamaLoss", f.to), map[string]string{"src": "h1.lab", "dst": "h2.lab", "direction": "forward"}))
 }
+
+// checkScrapedNames: whatever the rules for scraped metrics ask for, an agent's /metrics has. promtool has their cases.
+func checkScrapedNames(t *testing.T, metrics string) {
+	text, err := os.ReadFile(alerts + "scraped.rules.yml")
+	require.NoError(t, err)
+	asked := regexp.MustCompile(`llama_(path|agent)_[a-z_.+()]*[a-z]`).FindAllString(string(text), -1)
+	require.Greater(t, len(asked), 20)
+	for _, name := range asked {
+		require.Regexp(t, `(?m)\b`+name+`\b`, metrics)
+	}
+	require.Contains(t, metrics, `direction="unsplit"`)
+	require.Contains(t, metrics, `reason="no_route"`)
+}

@@ -24,6 +24,7 @@ import (
 // fleet is what three agents of the lab have written, and the time that it spans. Its windows are fleetWindow long.
 type fleet struct {
 	text     string // line protocol
+	metrics  string // h2's /metrics, at the end
 	lines    []line
 	from, to time.Time // whole minutes
 }
@@ -85,13 +86,15 @@ func probeOnce(t *testing.T) fleet {
 		r.start(t)
 		all = append(all, r)
 	}
+	all[1].get(t, "/metrics") // from now on it counts
 	for i, r := range all {
 		r.writes(t, fmt.Sprintf("h%d.lab", (i+1)%3+1), 5)
 	}
+	var f fleet
+	_, f.metrics = all[1].get(t, "/metrics")
 	for _, r := range all {
 		r.signal(t, syscall.SIGTERM)
 	}
-	var f fleet
 	for _, r := range all {
 		<-r.done
 		require.NoError(t, r.err)
@@ -142,6 +145,7 @@ func (f *fleet) ownDrops() {
 func TestGrafana(t *testing.T) {
 	t.Parallel()
 	f := probeFleet(t)
+	t.Run("metrics", func(t *testing.T) { checkScrapedNames(t, f.metrics) })
 	t.Run("InfluxDB 1.6", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux16(t, nil)) })
 	t.Run("InfluxDB 1.8", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux18(t, nil, "")) })
 	t.Run("VictoriaMetrics", func(t *testing.T) {
