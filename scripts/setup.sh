@@ -42,6 +42,7 @@ test)
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	need busybox busybox-static                    # reads the archives that guests boot from
 	need depmod kmod                               # what modules need each other, as guests are told
+	need systemd-analyze systemd                   # verifies the unit
 	has influxd || unpack+=(influxdb:influxd)      # InfluxDB 1.6
 	{ has prometheus && has promtool; } || unpack+=("prometheus:prometheus promtool")
 	needs_server influxd-1.8 v1.8.10 github.com/influxdata/influxdb/cmd/influxd # the write API of 2.x too

@@ -170,6 +170,7 @@ func (a *agent) window(w *probe.Window) {
 	defer a.handover.Unlock()
 	a.latest.Set(w)
 	a.metrics.Add(w)
+	notifyWindow(w)
 	if a.summary != nil {
 		var b bytes.Buffer
 		printWindow(&b, w)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -78,18 +79,29 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 		return err
 	}
 	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
+	notifyReady()
+	var alive <-chan time.Time
+	if dog := watchdog(); dog != nil {
+		defer dog.Stop()
+		alive = dog.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			log.Info("stopping")
+			notifyStopping()
 			if err := a.end(); err != nil {
 				log.Error("stopped", "error", err) // such as lines that a sink did not take in time
 			}
 			return nil
 		case <-a.failed():
 			return errors.Join(errors.New("a part of the agent ended"), a.end())
+		case <-alive:
+			a.alive()
 		case <-hup:
+			notifyReloading()
 			reloadFrom(ctx, a, file, telegraf)
+			notifyReady()
 		}
 	}
 }
