@@ -63,5 +63,5 @@ func benchFlows(b *bench) error {
 			})
 		}
 	}
-	return b.rounds(turns...)
+	return b.once(turns...)
 }

@@ -28,8 +28,8 @@ type scale struct {
 	peer        time.Duration
 }
 
-// newScale reads BENCH_QUICK and BENCH_NICE. The whole takes about 13 minutes,
-// the quick one about 3.
+// newScale reads BENCH_QUICK and BENCH_NICE. The whole takes about 20 minutes,
+// the quick one about 8.
 func newScale() (scale, error) {
 	s := scale{
 		rounds: 3,
