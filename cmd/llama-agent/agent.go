@@ -45,6 +45,8 @@ type agent struct {
 
 	answered atomic.Pointer[collector.Collector] // the last collector
 
+	own own // what the agent says of itself beside its parts' counters
+
 	mu        sync.Mutex // protects the fields below
 	reflector *reflector.Reflector
 	kernel    *kernelPart
@@ -168,6 +170,7 @@ func (a *agent) window(w *probe.Window) {
 	a.mu.Unlock()
 	a.handover.Lock()
 	defer a.handover.Unlock()
+	a.own.window(w)
 	a.latest.Set(w)
 	a.metrics.Add(w)
 	notifyWindow(w)

@@ -35,14 +35,22 @@ func TestAgentFieldsAreDocumented(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, a.reflector.Close()) }()
 
+	a.own.loaded(&config.Config{Hash: 1})
+	var late probe.Hist
+	late.Record(1)
+	for range 2 {
+		a.own.window(&probe.Window{Paths: []probe.Path{{SendLate: late}}})
+	}
+
 	doc, err := os.ReadFile("../../docs/fields.md")
 	require.NoError(t, err)
-	row := regexp.MustCompile("(?m)^\\| `((?:targets|collector|reflector)_[a-z0-9_]+)` \\|")
+	const names = "(?:windows|(?:targets|collector|reflector|probes|process|config|clock)_[a-z0-9_]+)"
+	row := regexp.MustCompile("(?m)^\\| `(" + names + ")` \\|")
 	var documented, said []string
 	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
 		documented = append(documented, m[1])
 	}
-	ours := regexp.MustCompile("^(targets|collector|reflector)_")
+	ours := regexp.MustCompile("^" + names + "$")
 	for _, f := range a.fields(a.fanout) {
 		if ours.MatchString(f.Name) {
 			said = append(said, f.Name)

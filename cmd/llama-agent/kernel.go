@@ -14,6 +14,7 @@ import (
 	"github.com/llama-agent/llama-agent/pkg/collector"
 	"github.com/llama-agent/llama-agent/pkg/loader"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
+	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
 // A kernelPart is the reflector in the kernel, before the one over sockets: what
@@ -204,6 +205,25 @@ func kernelCounters(c loader.Counters, interfaces []loader.InterfaceState) map[s
 	}
 	for _, i := range interfaces {
 		out["interfaces_"+i.Step.String()]++
+	}
+	return out
+}
+
+// steps says on which step of the ladder each interface is, 1 for the best.
+func (k *kernelPart) steps() []sink.AgentField {
+	if k == nil {
+		return nil
+	}
+	return stepFields(k.datapath.Interfaces())
+}
+
+func stepFields(interfaces []loader.InterfaceState) (out []sink.AgentField) {
+	for _, i := range interfaces {
+		f := sink.AgentInt("interface_"+fieldName(i.Name)+"_step", int64(i.Step))
+		// eth0.1 and eth0_1 cannot both be told of: a name that is there twice would spoil all others.
+		if !slices.ContainsFunc(out, func(o sink.AgentField) bool { return o.Name == f.Name }) {
+			out = append(out, f)
+		}
 	}
 	return out
 }

@@ -78,6 +78,7 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 		}
 		return err
 	}
+	a.own.loaded(a.cfg)
 	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
 	notifyReady()
 	var alive <-chan time.Time
@@ -153,15 +154,20 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 	}
 	cfg, err := loadConfig(file, a.log)
 	if err != nil {
+		a.own.reloaded(reloadRefused)
 		a.log.Error("configuration kept as it was", "error", err)
 		return
 	}
 	if telegraf {
 		toTelegraf(cfg)
 	}
-	if err := a.reload(ctx, cfg); err != nil {
+	err = a.reload(ctx, cfg)
+	a.own.loaded(cfg)
+	if err != nil {
+		a.own.reloaded(reloadPartial)
 		a.log.Error("configuration loaded in part", "error", err)
 		return
 	}
+	a.own.reloaded(reloadDone)
 	a.log.Info("configuration loaded", "targets", len(cfg.Targets))
 }

@@ -175,7 +175,7 @@ func closeOutputs(list []sink.Output) error {
 
 // fields is what llama_agent says of the agent.
 func (a *agent) fields(f *sink.Fanout) []sink.AgentField {
-	out := f.Encoder().Stats().Fields()
+	out := append(f.Encoder().Stats().Fields(), a.own.fields()...)
 	for _, o := range f.Outputs() {
 		out = append(out, o.Stats().Fields("sink_"+fieldName(o.Name())+"_")...)
 	}
@@ -196,7 +196,7 @@ func (a *agent) fields(f *sink.Fanout) []sink.AgentField {
 		out = append(out, named("reflector_", s.Map())...)
 	}
 	out = append(out, named("kernel_", a.kernel.counters())...)
-	return out
+	return append(out, a.kernel.steps()...)
 }
 
 func named(prefix string, counters map[string]uint64) (out []sink.AgentField) {

@@ -23,6 +23,10 @@ type Config struct {
 	API        API
 
 	Warnings []Problem // what is allowed and probably not meant
+
+	// Hash tells files apart: the first 48 bits of the SHA-256 of what [Load] read, which
+	// every database keeps exactly; 0: from no file.
+	Hash uint64
 }
 
 // Datapath says where packets are stamped and answered.

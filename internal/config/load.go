@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -24,7 +26,13 @@ func Load(path string) (*Config, error) {
 	if st, err := f.Stat(); err == nil {
 		e.exposed = st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0
 	}
-	return parse(path, data, e)
+	cfg, err := parse(path, data, e)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	cfg.Hash = binary.BigEndian.Uint64(sum[:8]) >> 16
+	return cfg, nil
 }
 
 // Parse reads a configuration; name stands in messages, and relative paths

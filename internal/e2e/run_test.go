@@ -227,10 +227,10 @@ func requireSinkDown(t testing.TB, own map[string]int64) {
 	for name, v := range own {
 		switch {
 		case !strings.HasPrefix(name, "sink_influx_http"):
-		case strings.HasSuffix(name, "_written_lines"):
+		case strings.HasSuffix(name, "_delivered_lines"):
 			require.Zero(t, v)
 			found = true
-		case strings.HasSuffix(name, "_retries"), strings.HasSuffix(name, "_queue_batches"):
+		case strings.HasSuffix(name, "_retries"), strings.HasSuffix(name, "_waiting_batches"):
 			require.Positive(t, v, name)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 type ClockQuality struct {
 	Synchronized bool  // something keeps it so
 	MaxError     int64 // ns; -1 if unknown
+	EstError     int64 // ns, the likely error by what keeps the clock; -1 if unknown
+	Offset       int64 // ns, what the kernel has still to make good of what it was told; 0 where nobody lets it
 	TAIOffset    int32 // seconds that TAI is ahead of UTC; 0 if the kernel was not told
 }
 
@@ -24,13 +26,18 @@ func (q ClockQuality) Stated(d time.Duration) ClockQuality {
 
 // ReadClockQuality asks the kernel.
 func ReadClockQuality() ClockQuality {
-	const timeError, staUnsync = 5, 0x40
+	const timeError, staUnsync, staNano = 5, 0x40, 0x2000
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
-		return ClockQuality{MaxError: -1}
+		return ClockQuality{MaxError: -1, EstError: -1}
+	}
+	offset := int64(t.Offset)
+	if t.Status&staNano == 0 {
+		offset *= 1000
 	}
 	return ClockQuality{
-		Synchronized: state != timeError && t.Status&staUnsync == 0, MaxError: int64(t.Maxerror) * 1000, TAIOffset: t.Tai,
+		Synchronized: state != timeError && t.Status&staUnsync == 0, MaxError: int64(t.Maxerror) * 1000,
+		EstError: int64(t.Esterror) * 1000, Offset: offset, TAIOffset: t.Tai,
 	}
 }
