@@ -45,7 +45,8 @@ type agent struct {
 
 	answered atomic.Pointer[collector.Collector] // the last collector
 
-	own own // what the agent says of itself beside its parts' counters
+	own    own // what the agent says of itself beside its parts' counters
+	prober prober
 
 	mu        sync.Mutex // protects the fields below
 	reflector *reflector.Reflector

@@ -78,7 +78,7 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 		}
 		return err
 	}
-	a.own.loaded(a.cfg)
+	a.loaded()
 	log.Info("llama-agent runs", "version", versionName(), "host", cfg.Host.Name)
 	notifyReady()
 	var alive <-chan time.Time
@@ -147,6 +147,12 @@ func beginOrFallBack(ctx context.Context, a *agent, cfg *config.Config, mayFallB
 	return a.begin(ctx, cfg)
 }
 
+// loaded tells those who answer for the configuration in force that there is a new one.
+func (a *agent) loaded() {
+	a.own.loaded(a.cfg)
+	a.prober.use(a.cfg)
+}
+
 func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 	if file == "" {
 		a.log.Info("nothing to load again: no configuration file")
@@ -162,7 +168,7 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 		toTelegraf(cfg)
 	}
 	err = a.reload(ctx, cfg)
-	a.own.loaded(cfg)
+	a.loaded()
 	if err != nil {
 		a.own.reloaded(reloadPartial)
 		a.log.Error("configuration loaded in part", "error", err)

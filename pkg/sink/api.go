@@ -14,6 +14,8 @@ type Handlers struct {
 	Health func() []string
 	// Metrics is served to Prometheus; nil: not.
 	Metrics *Metrics
+	// Probe measures a target for /probe; nil: there is no /probe.
+	Probe ProbeFunc
 	// Hosts are the names by which the API may be called, beside IP literals and
 	// localhost: the listen host and what is configured.
 	Hosts []string
@@ -24,6 +26,7 @@ type Handlers struct {
 //	/status      ok, as LLAMA's collector
 //	/influxdata  the last window in the form of LLAMA's collector
 //	/latency     the same in the form of the first, Python LLAMA
+//	/probe       a measurement of a configured target, made for the one who asks
 //	/healthz     200 or 503, with reasons
 //	/metrics     for Prometheus
 func API(h Handlers) http.Handler {
@@ -40,6 +43,9 @@ func API(h Handlers) http.Handler {
 	})
 	mux.HandleFunc("/influxdata", jsonHandler(h.Latest.Influx))
 	mux.HandleFunc("/latency", jsonHandler(h.Latest.Latency))
+	if h.Probe != nil {
+		mux.HandleFunc("/probe", probeHandler(h.Probe))
+	}
 	mux.HandleFunc("/healthz", func(rw http.ResponseWriter, _ *http.Request) { healthz(rw, h.Health()) })
 	if h.Metrics != nil {
 		mux.Handle("/metrics", h.Metrics)

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/collector"
+	"github.com/llama-agent/llama-agent/pkg/sink"
+)
+
+// A prober measures configured targets on request (/probe), from sockets and source ports
+// of their own, within what the configuration allows. The zero value knows none.
+type prober struct {
+	mu   sync.Mutex // protects the fields below
+	cfg  *config.Config
+	busy map[string]chan struct{} // targets that are measured now; closed at the end
+}
+
+const (
+	probesAtOnce   = 16 // measurements, of one target each
+	probesEach     = 10 // probes a class
+	probesInterval = 50 * time.Millisecond
+	probeTime      = 10 * time.Second // at most, for all of it
+)
+
+// use makes cfg the configuration of what is measured from now on.
+func (p *prober) use(cfg *config.Config) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg = cfg
+}
+
+// probe is a [sink.ProbeFunc].
+func (p *prober) probe(ctx context.Context, target, class string) ([]probe.Path, error) {
+	p.mu.Lock()
+	cfg := p.cfg
+	p.mu.Unlock()
+	t, classes, err := asked(cfg, target, class)
+	if err != nil {
+		return nil, err
+	}
+	leave, err := p.enter(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	room := probeTime
+	if end, ok := ctx.Deadline(); ok {
+		room = min(room, time.Until(end))
+	}
+	o, most, err := probeOptions(room, cfg, t, classes)
+	if err != nil {
+		return nil, err
+	}
+	var paths []probe.Path
+	o.Emit = func(w *probe.Window) { paths = append(paths, w.Paths...) }
+	c, err := collector.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("probe %q: %w", target, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	if err := c.Run(ctx); err != nil {
+		return nil, fmt.Errorf("probe %q: %w", target, err)
+	}
+	return paths, nil
+}
+
+// asked is what the configuration has under these names.
+func asked(cfg *config.Config, target, class string) (*probe.Target, []probe.Class, error) {
+	if cfg == nil {
+		return nil, nil, fmt.Errorf("probe: the agent has only begun to start: %w", sink.ErrBusy)
+	}
+	at := slices.IndexFunc(cfg.Targets, func(t probe.Target) bool { return t.Name == target })
+	if at < 0 {
+		return nil, nil, fmt.Errorf("target %.100q: %w", target, sink.ErrNotConfigured)
+	}
+	classes := cfg.Probing.Classes
+	if class != "" {
+		i := slices.IndexFunc(classes, func(c probe.Class) bool { return c.Name == class })
+		if i < 0 {
+			return nil, nil, fmt.Errorf("class %.100q: %w", class, sink.ErrNotConfigured)
+		}
+		classes = classes[i : i+1]
+	}
+	return &cfg.Targets[at], classes, nil
+}
+
+// enter waits until nobody else has the target measured.
+func (p *prober) enter(ctx context.Context, target string) (leave func(), err error) {
+	for {
+		p.mu.Lock()
+		other, taken := p.busy[target]
+		if !taken && len(p.busy) < probesAtOnce {
+			done := make(chan struct{})
+			if p.busy == nil {
+				p.busy = map[string]chan struct{}{}
+			}
+			p.busy[target] = done
+			p.mu.Unlock()
+			return func() {
+				p.mu.Lock()
+				delete(p.busy, target)
+				p.mu.Unlock()
+				close(done)
+			}, nil
+		}
+		p.mu.Unlock()
+		if !taken {
+			return nil, fmt.Errorf("probe %q: %d others are measured: %w", target, probesAtOnce, sink.ErrBusy)
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("probe %q: it is measured for others: %w", target, sink.ErrBusy)
+		}
+	}
+}
+
+// probeOptions makes a measurement that takes room at most, and no more than what the rates
+// leave. most is when it has to send no more.
+func probeOptions(room time.Duration, cfg *config.Config, t *probe.Target, classes []probe.Class) (o collector.Options, most time.Duration, err error) {
+	timeout := min(cfg.Probing.Timing.Timeout, room/4)
+	if timeout <= 0 {
+		return o, 0, fmt.Errorf("probe %q: no time is left: %w", t.Name, sink.ErrBusy)
+	}
+	flows := float64(len(classes))
+	if cfg.Probing.Family == config.FamilyBoth {
+		flows *= 2
+	}
+	target, all := cfg.Spare(t)
+	spare := min(target, all/probesAtOnce)
+	most = room - 2*timeout
+	if spare <= 0 || flows/spare > most.Seconds() {
+		return o, 0, fmt.Errorf("probe %q: probing.max_rate or max_rate_per_target leaves no room: %w", t.Name, sink.ErrBusy)
+	}
+	interval := max(probesInterval, time.Duration(flows/spare*float64(time.Second)))
+	o = collectorOptions(cfg)
+	o.Plan = collector.Plan{Targets: []probe.Target{*t}, Classes: classes, Count: 1, Ports: func(n int) []uint16 { return make([]uint16, n) }}
+	o.Timing = probe.Timing{Interval: interval, Timeout: timeout, Late: 2 * timeout}
+	o.Count = min(probesEach, max(1, int(most/interval)))
+	o.EmitPacket, o.AllFlow, o.MaxCPU = false, false, 0
+	o.Log = slog.New(slog.DiscardHandler)
+	return o, most, nil
+}
