@@ -131,5 +131,5 @@ func (a *agent) kill(t testing.TB) {
 
 func eventually(t testing.TB, ok func() bool, what string, args ...any) {
 	t.Helper()
-	require.Eventuallyf(t, ok, 20*time.Second, 10*time.Millisecond, what, args...)
+	require.Eventuallyf(t, ok, time.Minute, 10*time.Millisecond, what, args...)
 }

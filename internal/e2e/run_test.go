@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,12 +29,16 @@ type running struct {
 	config, output string
 	pin, datapath  string // datapath is what the configuration says of it beside the pin
 	probing, self  string // likewise, of probing beside ports and times, of the host beside its name
+	times          string // of probing, instead of runTimes
 }
+
+// runTimes are an agent's timeouts where the test has no others.
+const runTimes = "timeout: 200ms, late: 400ms, window: 1s"
 
 const runConfig = `
 host: {name: prober, tags: {rack: r1}%s}
 datapath: {pin: %s%s}
-probing: {ports: 2, interval: 20ms, timeout: 200ms, late: 400ms, window: 1s%s}
+probing: {ports: 2, interval: 20ms, %s%s}
 sinks:
   - file: {path: %s}
 %s`
@@ -67,7 +72,8 @@ func (r *running) begin(t testing.TB, more string) *running {
 
 func (r *running) configure(t testing.TB, more string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.self, r.pin, r.datapath, r.probing, r.output, more), 0o600))
+	times := cmp.Or(r.times, runTimes)
+	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.self, r.pin, r.datapath, times, r.probing, r.output, more), 0o600))
 }
 
 func (r *running) start(t testing.TB) {
