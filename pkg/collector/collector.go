@@ -141,6 +141,7 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	c.mu.Lock()
 	plan, number := c.plan, c.number
 	c.mu.Unlock()
+	c.resolver.most = c.options.mostAtAddress(&plan)
 	endpoints, states := c.resolver.resolve(ctx, plan.Targets, namesToo)
 	if ctx.Err() != nil {
 		return

@@ -95,6 +95,16 @@ type Plan struct {
 	Sizes []int
 }
 
+// mostAtAddress is how many targets may have one address, for it to have no more probes a
+// second than one target may; 0 is no bound.
+func (o *Options) mostAtAddress(p *Plan) int {
+	if o.MaxRatePerTarget == 0 {
+		return 0
+	}
+	flows := float64(p.Count * len(p.Classes))
+	return max(1, int(float64(o.MaxRatePerTarget)*o.Timing.Interval.Seconds()/flows))
+}
+
 func (o *Options) validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {

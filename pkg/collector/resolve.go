@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ var (
 	errThisHost   = errors.New("target is this host")
 	errPending    = errors.New("name was not looked up yet")
 	errNoAddress  = errors.New("name has no address of the wanted family")
+	errFull       = errors.New("other targets at this address have its max_rate_per_target")
 )
 
 const (
@@ -45,6 +47,7 @@ type resolver struct {
 	host   string
 	allow  func(netip.Addr) bool
 	covers func(ifIndex int) bool  // nil: none
+	most   int                     // targets at one address; 0: no bound
 	hops   *nextHops               // nil: no frames are sent
 	kept   map[string][]netip.Addr // by name looked up
 }
@@ -80,6 +83,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 	var out []endpoint
 	stamps := map[int]bool{} // by interface index
 	framed := map[netip.Addr]bool{}
+	at := map[netip.Addr]int{} // targets
 	if r.hops != nil {
 		r.hops.refresh() // what the kernel covers may have changed
 	}
@@ -89,7 +93,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 		if s.Err != nil && len(s.Addresses) == 0 {
 			continue
 		}
-		if s.Err = r.check(t, s.Addresses, local); s.Err != nil {
+		if s.Err = cmp.Or(r.check(t, s.Addresses, local), r.full(at, s.Addresses)); s.Err != nil {
 			continue
 		}
 		for _, a := range s.Addresses {
@@ -188,6 +192,20 @@ func (r *resolver) check(t *probe.Target, addrs []netip.Addr, local map[netip.Ad
 		if a.IsMulticast() || a.IsUnspecified() {
 			return fmt.Errorf("%s: %w", a, errNoAddress)
 		}
+	}
+	return nil
+}
+
+// full says why a target has to go without: a list of many names for one address, an error or
+// an attack, must not aim more at it than at one target. Those that come first have their place.
+func (r *resolver) full(at map[netip.Addr]int, addrs []netip.Addr) error {
+	for _, a := range addrs {
+		if r.most > 0 && at[a] >= r.most {
+			return fmt.Errorf("%s: %w", a, errFull)
+		}
+	}
+	for _, a := range addrs {
+		at[a]++
 	}
 	return nil
 }

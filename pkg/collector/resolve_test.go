@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -100,4 +101,28 @@ func TestResolveGuards(t *testing.T) {
 	require.Error(t, states[1].Err)
 	require.ErrorIs(t, states[2].Err, errThisHost)
 	require.False(t, errors.Is(states[1].Err, errNotAllowed))
+}
+
+// Many names for one address are no more of a burden to it than one target may be.
+func TestResolveBoundsWhatAnAddressGets(t *testing.T) {
+	r := testResolver(map[string][]string{"a": {"127.0.0.1"}, "b": {"::ffff:127.0.0.1"}, "c": {"127.0.0.1"}, "d": {"127.0.0.2"}})
+	targets := named("a", "b", "127.0.0.1", "c", "d")
+	for _, c := range []struct {
+		most int
+		want []string
+	}{
+		{0, []string{"127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2"}},
+		{2, []string{"127.0.0.1", "127.0.0.1", "127.0.0.2"}},
+		{1, []string{"127.0.0.1", "127.0.0.2"}},
+	} {
+		r.most = c.most
+		es, states := r.resolve(context.Background(), targets, true)
+		require.Equal(t, c.want, addrs(es))
+		require.Equal(t, len(c.want) < len(targets), errors.Is(states[3].Err, errFull), "%v", states[3].Err)
+		require.NoError(t, states[0].Err)
+		require.NoError(t, states[4].Err)
+	}
+	o := Options{MaxRatePerTarget: 1000, Timing: probe.Timing{Interval: time.Second}}
+	require.Equal(t, 15, o.mostAtAddress(&Plan{Count: 32, Classes: make([]probe.Class, 2)}))
+	require.Equal(t, 1, o.mostAtAddress(&Plan{Count: 1000, Classes: make([]probe.Class, 2)}))
 }
