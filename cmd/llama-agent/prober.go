@@ -19,7 +19,7 @@ import (
 type prober struct {
 	mu   sync.Mutex // protects the fields below
 	cfg  *config.Config
-	busy map[string]chan struct{} // targets that are measured now; closed at the end
+	busy map[string]chan struct{} // addresses that are measured now; closed at the end
 }
 
 const (
@@ -45,7 +45,7 @@ func (p *prober) probe(ctx context.Context, target, class string) ([]probe.Path,
 	if err != nil {
 		return nil, err
 	}
-	leave, err := p.enter(ctx, target)
+	leave, err := p.enter(ctx, t.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -92,33 +92,33 @@ func asked(cfg *config.Config, target, class string) (*probe.Target, []probe.Cla
 	return &cfg.Targets[at], classes, nil
 }
 
-// enter waits until nobody else has the target measured.
-func (p *prober) enter(ctx context.Context, target string) (leave func(), err error) {
+// enter waits until nobody else has the address measured, by whatever name.
+func (p *prober) enter(ctx context.Context, address string) (leave func(), err error) {
 	for {
 		p.mu.Lock()
-		other, taken := p.busy[target]
+		other, taken := p.busy[address]
 		if !taken && len(p.busy) < probesAtOnce {
 			done := make(chan struct{})
 			if p.busy == nil {
 				p.busy = map[string]chan struct{}{}
 			}
-			p.busy[target] = done
+			p.busy[address] = done
 			p.mu.Unlock()
 			return func() {
 				p.mu.Lock()
-				delete(p.busy, target)
+				delete(p.busy, address)
 				p.mu.Unlock()
 				close(done)
 			}, nil
 		}
 		p.mu.Unlock()
 		if !taken {
-			return nil, fmt.Errorf("probe %q: %d others are measured: %w", target, probesAtOnce, sink.ErrBusy)
+			return nil, fmt.Errorf("probe %q: %d others are measured: %w", address, probesAtOnce, sink.ErrBusy)
 		}
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("probe %q: it is measured for others: %w", target, sink.ErrBusy)
+			return nil, fmt.Errorf("probe %q: it is measured for others: %w", address, sink.ErrBusy)
 		}
 	}
 }

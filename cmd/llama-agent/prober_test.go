@@ -71,6 +71,16 @@ func TestProberBounds(t *testing.T) {
 	})
 }
 
+// An address has no more probes for having several names.
+func TestProberCountsAnAddressOnce(t *testing.T) {
+	p := proberOf(t, "probing: {ports: 10}\ntargets: {a: {address: 10.0.0.1}, b: {address: 10.0.0.1, port: 8620}, c: {address: 10.0.0.2}}\n")
+	target, all := p.cfg.Spare(&p.cfg.Targets[1])
+	require.Equal(t, float64(p.cfg.Probing.MaxRatePerTarget-20), target)
+	require.Equal(t, float64(p.cfg.Probing.MaxRate-30), all)
+	target, _ = p.cfg.Spare(&p.cfg.Targets[2])
+	require.Equal(t, float64(p.cfg.Probing.MaxRatePerTarget-10), target)
+}
+
 // Whatever the scraper's patience and the configured rates are, a measurement keeps to both.
 func TestProberKeepsToTimeAndRates(t *testing.T) {
 	of := func(probing string, room time.Duration) (interval, sending time.Duration, count int, err error) {

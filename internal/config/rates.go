@@ -2,14 +2,18 @@ package config
 
 import "github.com/llama-agent/llama-agent/internal/probe"
 
-// Spare is how many probes a second may be sent to t, and to all targets together, beside
-// those that are configured: what max_rate_per_target and max_rate leave.
+// Spare is how many probes a second may be sent to t's address, and to all targets together,
+// beside those that are configured: what max_rate_per_target and max_rate leave.
 func (c *Config) Spare(t *probe.Target) (target, all float64) {
 	p := &c.Probing
 	each := func(flows int) float64 { return float64(flows) / p.Timing.Interval.Seconds() }
-	total := 0
+	here, total := 0, 0
 	for i := range c.Targets {
-		total += p.flows(&c.Targets[i])
+		n := p.flows(&c.Targets[i])
+		total += n
+		if c.Targets[i].Address == t.Address {
+			here += n
+		}
 	}
-	return float64(p.MaxRatePerTarget) - each(p.flows(t)), float64(p.MaxRate) - each(total)
+	return float64(p.MaxRatePerTarget) - each(here), float64(p.MaxRate) - each(total)
 }
