@@ -16,7 +16,8 @@ func (h *hostCheck) bends() []finding {
 		out = append(out, checkGovernor(cpu))
 	}
 	return append(out, checkConntrack(hostinfo.ReadConntrack(), flows(h.cfg)), finding{Name: "firewall", OK: true,
-		Detail: "what the kernel datapath answers meets no input or output rule of this host, and with XDP no queue: reflector.allow is what bounds it"})
+		Detail: "what the kernel datapath answers meets no input or output rule of this host, and with XDP no queue: reflector.allow is what bounds it"},
+		checkFirewall(h.cfg))
 }
 
 // wakeLimit is the wake-up time that hides in the scatter of a network's RTTs.

@@ -19,12 +19,13 @@ import (
 // followed by what it is built on.
 func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []hostinfo.Chosen, out []finding) {
 	top := make([]hostinfo.Chosen, 0, len(h.cfg.Datapath.Interfaces))
+	addrs, unresolved := targetAddrs(ctx, h.cfg.Targets)
+	h.targets = addrs[:min(len(addrs), mostTargets)]
 	for _, name := range h.cfg.Datapath.Interfaces {
 		top = append(top, hostinfo.Chosen{Name: name, Why: "datapath.interfaces"})
 	}
 	if len(top) == 0 {
 		var missing []string
-		addrs, unresolved := targetAddrs(ctx, h.cfg.Targets)
 		if len(unresolved) > 0 {
 			missing = append(missing, fmt.Sprintf("%d of %d names do not resolve: %s", len(unresolved), len(h.cfg.Targets), some(unresolved)))
 		}
@@ -55,6 +56,9 @@ func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []ho
 	}
 	return chosen, out
 }
+
+// mostTargets bounds how many the kernel is asked about on each interface.
+const mostTargets = 256
 
 // mostBelow bounds what is said of a bridge with a port for each guest.
 const mostBelow = 32

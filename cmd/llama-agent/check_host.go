@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,8 @@ import (
 
 // A hostCheck says what the kernel datapath finds on this host.
 type hostCheck struct {
-	cfg *config.Config
+	cfg     *config.Config
+	targets []netip.Addr // of the configuration's, the first few
 
 	// tryBPF makes one harmless call of bpf(2).
 	tryBPF func(hostinfo.Process) error

@@ -36,6 +36,7 @@ func (h *hostCheck) interfaces(ctx context.Context) []finding {
 			out = append(out, finding{Name: "interface", Interface: c.Name, Detail: err.Error()})
 		default:
 			out = append(out, h.interfaceFindings(&i, c.Why)...)
+			out = append(out, checkReversePath(c.Name, h.targets)...)
 		}
 	}
 	return out
