@@ -22,23 +22,25 @@ type own struct {
 	probes  probe.Counts // of all windows
 	late    probe.Hist   // of the last window: ns from a probe's due time to T1
 
-	looked  time.Time     // when the last window came
-	cpu     time.Duration // taken until then
-	cores   probe.Opt     // taken in the window before
-	reloads [reloadOutcomes]uint64
-	last    reloadOutcome
-	hash    uint64        // of the configuration in force; 0: no file
-	since   time.Time     // when it was loaded
-	clock   time.Duration // what it says of the clock, see config.Config.ClockError
+	looked          time.Time     // when the last window came
+	cpu             time.Duration // taken until then
+	cores           probe.Opt     // taken in the window before
+	reloads         [reloadOutcomes]uint64
+	last            reloadOutcome
+	hash            uint64        // of the configuration in force; 0: no file
+	since           time.Time     // when it was loaded
+	targets, listed int           // configured; of these from lists
+	clock           time.Duration // what it says of the clock, see config.Config.ClockError
 }
 
 // reloadOutcome is what became of a configuration that was to be loaded.
 type reloadOutcome uint8
 
 const (
-	reloadDone    reloadOutcome = iota // in force
-	reloadPartial                      // in force but for a part, which is as it was
-	reloadRefused                      // wrong: all is as it was
+	reloadDone     reloadOutcome = iota // in force
+	reloadPartial                       // in force but for a part, which is as it was
+	reloadRefused                       // wrong: all is as it was
+	reloadHeldBack                      // the target lists shrank too much: all is as it was
 	reloadOutcomes
 )
 
@@ -47,6 +49,7 @@ func (o *own) loaded(cfg *config.Config) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.hash, o.since, o.clock = cfg.Hash, time.Now(), cfg.ClockError
+	o.targets, o.listed = len(cfg.Targets), cfg.TargetsFrom.Listed
 }
 
 func (o *own) reloaded(outcome reloadOutcome) {
@@ -127,12 +130,14 @@ func (o *own) configuration() (out []sink.AgentField) {
 		out = append(out, sink.AgentInt("config_hash", int64(o.hash)))
 	}
 	if !o.since.IsZero() {
-		out = append(out, sink.AgentInt("config_loaded_timestamp_seconds", o.since.Unix()))
+		out = append(out, sink.AgentInt("config_loaded_timestamp_seconds", o.since.Unix()),
+			sink.AgentInt("config_targets", int64(o.targets)), sink.AgentInt("config_targets_listed", int64(o.listed)))
 	}
 	return append(out,
 		sink.AgentInt("config_reloads_done", int64(o.reloads[reloadDone])),
 		sink.AgentInt("config_reloads_partial", int64(o.reloads[reloadPartial])),
 		sink.AgentInt("config_reloads_refused", int64(o.reloads[reloadRefused])),
+		sink.AgentInt("config_reloads_held_back", int64(o.reloads[reloadHeldBack])),
 		sink.AgentInt("config_last_reload_ok", oneIf(o.last == reloadDone)))
 }
 

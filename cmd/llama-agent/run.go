@@ -164,6 +164,11 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 		a.log.Error("configuration kept as it was", "error", err)
 		return
 	}
+	if err := cfg.Shrunk(a.cfg); err != nil {
+		a.own.reloaded(reloadHeldBack)
+		a.log.Error("configuration kept as it was", "error", err)
+		return
+	}
 	if telegraf {
 		toTelegraf(cfg)
 	}

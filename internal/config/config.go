@@ -10,21 +10,22 @@ import (
 
 // Config is a whole configuration, every default filled in.
 type Config struct {
-	Host       probe.Host
-	ClockError time.Duration // of this host's clock against UTC; 0: what the kernel says
-	Datapath   Datapath
-	Reflector  Reflector
-	Classes    []probe.Class // those defined, in the file's order
-	Probing    Probing
-	Targets    []probe.Target // in the file's order
-	Sinks      []Sink
-	Spool      Spool
-	Scrape     Scrape
-	API        API
+	Host        probe.Host
+	ClockError  time.Duration // of this host's clock against UTC; 0: what the kernel says
+	Datapath    Datapath
+	Reflector   Reflector
+	Classes     []probe.Class // those defined, in the file's order
+	Probing     Probing
+	Targets     []probe.Target // in the file's order, then those of the lists
+	TargetsFrom TargetsFrom
+	Sinks       []Sink
+	Spool       Spool
+	Scrape      Scrape
+	API         API
 
 	Warnings []Problem // what is allowed and probably not meant
 
-	// Hash tells files apart: the first 48 bits of the SHA-256 of what [Load] read, which
+	// Hash tells files apart: the first 48 bits of the SHA-256 of what [Load] read, lists too, which
 	// every database keeps exactly; 0: from no file.
 	Hash uint64
 }
@@ -184,9 +185,10 @@ func base() *Config {
 			FlowSlow:         2,
 			MaxFlowLines:     1_000,
 		},
-		Spool:  Spool{Sync: true, MaxBytes: 1 << 30, MaxAge: 7 * day},
-		Scrape: Scrape{Interval: 30 * time.Second, Timeout: 5 * time.Second, Parallel: 32, MaxBytes: 64 << 20},
-		API:    API{Listen: "127.0.0.1:5000"},
+		TargetsFrom: TargetsFrom{MaxShrink: 0.5},
+		Spool:       Spool{Sync: true, MaxBytes: 1 << 30, MaxAge: 7 * day},
+		Scrape:      Scrape{Interval: 30 * time.Second, Timeout: 5 * time.Second, Parallel: 32, MaxBytes: 64 << 20},
+		API:         API{Listen: "127.0.0.1:5000"},
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"hash"
 	"net/netip"
 	"strings"
 
@@ -19,6 +20,7 @@ type env struct {
 	ephemeral PortRange      // zero: unknown
 	connected []netip.Prefix // directly connected now; only a warning depends on it
 	exposed   bool           // the file is readable by all
+	digest    hash.Hash      // takes all that is read; nil: nobody asks
 }
 
 // decoder collects what one walk over a file finds.

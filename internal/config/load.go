@@ -22,7 +22,9 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	e := env{hostname: os.Hostname, ephemeral: ephemeralPorts(), connected: connectedPrefixes()}
+	sum := sha256.New()
+	_, _ = sum.Write(data) // a hash.Hash never fails
+	e := env{digest: sum, hostname: os.Hostname, ephemeral: ephemeralPorts(), connected: connectedPrefixes()}
 	if st, err := f.Stat(); err == nil {
 		e.exposed = st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0
 	}
@@ -30,8 +32,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
-	cfg.Hash = binary.BigEndian.Uint64(sum[:8]) >> 16
+	cfg.Hash = binary.BigEndian.Uint64(sum.Sum(nil)) >> 16
 	return cfg, nil
 }
 
@@ -55,6 +56,8 @@ func parse(name string, data []byte, e env) (*Config, error) {
 	for _, f := range d.later {
 		f()
 	}
+	d.readLists()
+	d.assignPaths()
 	d.hostName()
 	d.cfg.check(e, d.finding)
 	if err := d.errors(); err != nil {

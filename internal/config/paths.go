@@ -11,8 +11,6 @@ func pathFields(r *PathRule) []field {
 	}
 }
 
-// readPaths gives each target the number of the first rule that it matches, unless
-// it has one of its own.
 func (d *decoder) readPaths(v value) {
 	items := v.list()
 	rules := make([]PathRule, len(items))
@@ -23,20 +21,23 @@ func (d *decoder) readPaths(v value) {
 		}
 	}
 	d.cfg.Probing.Paths = rules
-	d.later = append(d.later, func() {
-		for i := range d.cfg.Targets {
-			t := &d.cfg.Targets[i]
-			if d.given[targetPath(t)+".paths"] != nil {
-				continue
-			}
-			for _, r := range rules {
-				if r.matches(t.Tags) {
-					t.Paths = r.Count
-					break
-				}
+}
+
+// assignPaths gives each target the number of the first rule that it matches, unless
+// it has one of its own.
+func (d *decoder) assignPaths() {
+	for i := range d.cfg.Targets {
+		t := &d.cfg.Targets[i]
+		if t.Paths != 0 || d.given[targetPath(t)+".paths"] != nil {
+			continue
+		}
+		for _, r := range d.cfg.Probing.Paths {
+			if r.matches(t.Tags) {
+				t.Paths = r.Count
+				break
 			}
 		}
-	})
+	}
 }
 
 func (r *PathRule) matches(tags map[string]string) bool {

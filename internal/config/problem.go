@@ -51,11 +51,11 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// tidy sorts by position and drops repetitions: a node that is named by two
+// tidy sorts by file and position and drops repetitions: a node that is named by two
 // aliases is read twice.
 func tidy(ps []Problem) []Problem {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	return slices.Compact(ps)
 }

@@ -40,6 +40,7 @@ func (d *decoder) schema() []field {
 		field{key: "classes", read: d.classes},
 		section("probing", d.probingFields(&c.Probing)...),
 		field{key: "targets", read: d.targets, each: ".NAME", sub: d.targetFields(new(probe.Target))},
+		section("targets_from", d.targetsFromFields(&c.TargetsFrom)...),
 		field{key: "sinks", read: d.sinks, each: "[]", sub: d.sinkFields(new(Sink))},
 		section("spool", d.spoolFields(&c.Spool)...),
 		section("scrape", scrapeFields(&c.Scrape)...),
