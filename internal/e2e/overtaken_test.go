@@ -54,8 +54,12 @@ func overtaken(records []lab.Record) (n int64) {
 // As many are reordered as its tap saw overtaken, and none is lost for it.
 func TestOvertakenRepliesAreReordered(t *testing.T) {
 	for name, reverse := range map[string]bool{"probes": false, "replies": true} {
+		of := emissions
+		if reverse {
+			of = emissions[:2] // the order in which replies are taken is the same for all in the kernel
+		}
 		t.Run(name, func(t *testing.T) {
-			eachEmission(t, emissions, func(t *testing.T, e emission) {
+			eachEmission(t, of, func(t *testing.T, e emission) {
 				t.Parallel()
 				l := lab.ForTest(t, 2)
 				h1, h2 := l.Host(1), l.Host(2)
