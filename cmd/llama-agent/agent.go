@@ -143,6 +143,7 @@ func (a *agent) beginCollector(cfg *config.Config) error {
 	if len(cfg.Targets) == 0 {
 		a.resolved(nil)
 		a.log.Info("no targets: reflecting only")
+		a.collecting = start(func(ctx context.Context) error { return a.emptyWindows(ctx, cfg.Probing.Timing.Window) })
 		return nil
 	}
 	o := collectorOptions(cfg)
@@ -183,6 +184,24 @@ func (a *agent) window(w *probe.Window) {
 	err := errors.Join(a.fanout.Window(w), a.fanout.Agent(&sink.AgentStats{Time: w.End, Fields: a.fields(a.fanout)}))
 	if err != nil {
 		a.log.Error("lines withheld", "error", err)
+	}
+}
+
+// emptyWindows has an agent that only reflects speak of itself as often as one that probes.
+func (a *agent) emptyWindows(ctx context.Context, every time.Duration) error {
+	var last time.Time
+	for {
+		end := time.Now().Truncate(every).Add(every)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Until(end)):
+		}
+		if !end.After(last) { // the clock was set back: no two lines of one time
+			end = last.Add(time.Nanosecond)
+		}
+		last = end
+		a.window(&probe.Window{Start: end.Add(-every), End: end})
 	}
 }
 
@@ -296,7 +315,7 @@ func (a *agent) reloadKernel(ctx context.Context, old, cfg *config.Config) error
 // reloadCollector keeps sessions where only what is probed has changed.
 func (a *agent) reloadCollector(old, cfg *config.Config) error {
 	o, n := old.Probing, cfg.Probing
-	same := a.collecting != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
+	same := a.collector != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
 		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
 		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines &&
 		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU &&

@@ -127,3 +127,32 @@ func TestUnit(t *testing.T) {
 		require.NotContains(t, line, "llama-agent.service:", "a key that it does not know")
 	}
 }
+
+// TestOnlyReflects: an agent without targets speaks of itself all the same, and may be given some later.
+func TestOnlyReflects(t *testing.T) {
+	t.Parallel()
+	l := lab.ForTest(t, 2)
+	reflect(t, l.Host(2))
+	r := run(t, l.Host(1), "targets: {}\n")
+	own := func() int {
+		b, err := os.ReadFile(r.output)
+		require.NoError(t, err)
+		return strings.Count(string(b), "llama_agent,")
+	}
+	eventually(t, func() bool { return own() >= 2 }, "llama_agent of an agent that only reflects")
+	for _, targets := range []string{"targets:\n  good: {address: 10.77.2.2}\n", "targets: {}\n"} {
+		r.configure(t, targets)
+		r.signal(t, syscall.SIGHUP)
+		if strings.Contains(targets, "good") {
+			r.writes(t, "good", 2)
+		}
+	}
+	before := own()
+	eventually(t, func() bool { return own() >= before+3 }, "llama_agent afterwards")
+	status, body := r.get(t, "/healthz")
+	require.Equal(t, 200, status, body)
+	r.signal(t, syscall.SIGTERM)
+	<-r.done
+	require.NoError(t, r.err)
+	readLines(t, r.output) // no two of one time
+}
