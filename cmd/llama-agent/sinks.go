@@ -27,6 +27,8 @@ type opened struct {
 // stay, with what they have still to deliver; what has changed of them changes
 // under way.
 func (a *agent) beginSinks(cfg *config.Config) error {
+	err := a.sweeping.stop() // it may look at a folder that is to be opened
+	defer a.beginSweep(cfg)
 	next := map[string]opened{}
 	var made, all []sink.Output
 	var changes []func()
@@ -57,7 +59,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 		for _, w := range changed {
 			errs = append(errs, w.Close())
 		}
-		return errors.Join(append(errs, closeOutputs(made))...)
+		return errors.Join(append(errs, err, closeOutputs(made))...)
 	}
 	for _, change := range changes {
 		change()
@@ -73,18 +75,18 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 		}
 	}
 	a.outputs = next
-	return errors.Join(closeOutputs(ended), a.beginSweep(cfg))
+	return errors.Join(err, closeOutputs(ended))
 }
 
 // placeIn tells outputs apart: where lines go, and in which spool they wait.
 func placeIn(cfg *config.Config, s *config.Sink) string { return cfg.Spool.Path + " " + s.Place() }
 
-// beginSweep looks after what sinks that are no longer configured left in the spool.
-func (a *agent) beginSweep(cfg *config.Config) error {
-	err := a.sweeping.stop()
+// beginSweep looks after what sinks that are no longer configured left in the spool. Folders that are
+// in use are locked.
+func (a *agent) beginSweep(cfg *config.Config) {
 	a.sweeping = nil
 	if cfg.Spool.Path == "" {
-		return err
+		return
 	}
 	used := map[string]bool{}
 	for _, s := range cfg.Sinks {
@@ -93,7 +95,6 @@ func (a *agent) beginSweep(cfg *config.Config) error {
 	a.sweeping = start(func(ctx context.Context) error {
 		return sink.SweepLog(ctx, cfg.Spool.Path, used, cfg.Spool.MaxAge, a.log)
 	})
-	return err
 }
 
 // queueOptions is how batches for s are made and kept.

@@ -113,6 +113,12 @@ func TestFullRingIsNotLoss(t *testing.T) {
 			}
 		}
 		before := full()
+		eventually(t, func() bool { // the last replays are still on their way
+			time.Sleep(300 * time.Millisecond)
+			was := before
+			before = full()
+			return before == was
+		}, "the end of the replays")
 		held, answered := far.release(t)
 		var dropped int64
 		eventually(t, func() bool { dropped = full() - before; return dropped >= held }, "the kernel's count of %d replies", held)
