@@ -131,10 +131,11 @@ func TestFullRingIsNotLoss(t *testing.T) {
 		sum, _ := pathTo(lines, "one")
 		own := last(t, lines)
 		t.Logf("held back %d; %+v", held, sum)
-		require.Equal(t, held, sum.LocalDrop)
+		// Replies to probes that leave before the agent has looked at the ring find it full too: the kernel counts them.
+		require.Equal(t, own["kernel_ring_full"]-before, sum.LocalDrop)
+		require.GreaterOrEqual(t, sum.LocalDrop, held)
 		require.Zero(t, sum.Lost+sum.Refused+sum.Unreachable)
-		require.Equal(t, far.answered, sum.Received+sum.Late)
-		require.Equal(t, before+held, own["kernel_ring_full"])
+		require.Equal(t, far.answered+held, sum.Received+sum.Late+sum.LocalDrop)
 		require.Positive(t, sum.Duplicate, "the replays that the ring took, as far as they are counted")
 	})
 }
