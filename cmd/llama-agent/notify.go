@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -31,20 +33,25 @@ func notifyWindow(w *probe.Window) { notify("STATUS=" + windowStatus(w)) }
 // windowStatus is a window in a line.
 func windowStatus(w *probe.Window) string {
 	var sum probe.Counts
-	var rtt probe.Hist
+	rtts := map[probe.Clock]*probe.Hist{} // those of different clocks never mix
 	lossy := 0
 	for i := range w.Paths {
 		p := &w.Paths[i]
 		sum.Add(&p.Counts)
-		rtt.Merge(&p.RTT)
+		if rtts[p.Clock] == nil {
+			rtts[p.Clock] = &probe.Hist{}
+		}
+		rtts[p.Clock].Merge(&p.RTT)
 		if p.Lost > 0 {
 			lossy++
 		}
 	}
 	s := fmt.Sprintf("%s: %d paths, %d lossy; %d sent, %d lost, %d late, %d unreachable, %d not sent",
 		w.End.Format(time.TimeOnly), len(w.Paths), lossy, sum.Sent, sum.Lost, sum.Late, sum.Unreachable, sum.NotSent)
-	if r, ok := rtt.Summary(); ok {
-		s += fmt.Sprintf("; RTT p50 %s, p99 %s µs", micros(r.P50), micros(r.P99))
+	for _, clock := range slices.Sorted(maps.Keys(rtts)) {
+		if r, ok := rtts[clock].Summary(); ok {
+			s += fmt.Sprintf("; RTT (%s) p50 %s, p99 %s µs", clock, micros(r.P50), micros(r.P99))
+		}
 	}
 	return s
 }

@@ -82,7 +82,7 @@ func TestServiceManager(t *testing.T) {
 	require.NotContains(t, heard, "STOPPING=1")
 	_, n := m.hears(t, 0, "READY=1")
 	status, _ := m.hears(t, n, "STATUS=")
-	require.Regexp(t, `^STATUS=\d\d:\d\d:\d\d: 1 paths, \d lossy; \d+ sent, \d+ lost, \d+ late, 0 unreachable, \d+ not sent; RTT p50 [\d.]+, p99 [\d.]+ µs$`, status)
+	require.Regexp(t, `^STATUS=\d\d:\d\d:\d\d: 1 paths, \d lossy; \d+ sent, \d+ lost, \d+ late, 0 unreachable, \d+ not sent; RTT \(kernel\) p50 [\d.]+, p99 [\d.]+ µs$`, status)
 	_, n = m.hears(t, n, "WATCHDOG=1")
 
 	for _, config := range []string{"targets:\n  good: {address: 10.77.2.2, rack: r2}\n", "targets: 7\n"} { // right and wrong
