@@ -155,9 +155,14 @@ func FuzzFrame(f *testing.F) {
 		udp, ok := packet.TransportLayer().(*layers.UDP)
 		require.True(t, ok)
 		require.NoError(t, udp.SetNetworkLayerForChecksum(packet.NetworkLayer()))
-		err, mismatches := packet.VerifyChecksums()
-		require.NoError(t, err)
-		require.Empty(t, mismatches)
+		// Not what stands behind UDP: the decoder takes the payload for whatever its ports are known for.
+		for _, layer := range packet.Layers()[:3] {
+			if l, ok := layer.(gopacket.LayerWithChecksum); ok {
+				err, sum := l.VerifyChecksum()
+				require.NoError(t, err)
+				require.True(t, sum.Valid, "%s: %04x, not %04x", layer.LayerType(), sum.Actual, sum.Correct)
+			}
+		}
 		require.Equal(t, payload, append([]byte{}, udp.Payload...))
 	})
 }
