@@ -29,6 +29,14 @@ const commandLine = "console=ttyS0 loglevel=5 panic=-1 oops=panic nowatchdog rcu
 
 func (g *guest) log(kind string) string { return filepath.Join(g.logs, g.kernel.line+"."+kind) }
 
+func (g *guest) fetchAndRun(ctx context.Context, s *store, b *base) (*verdict, error) {
+	dir, err := s.fetch(ctx, &g.kernel)
+	if err != nil {
+		return nil, err
+	}
+	return g.run(ctx, b, dir)
+}
+
 // run boots the kernel, waits for its end, and judges by what it wrote.
 func (g *guest) run(ctx context.Context, b *base, dir string) (*verdict, error) {
 	initramfs := g.log("initramfs")

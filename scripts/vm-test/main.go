@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -54,6 +55,10 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read VMCPUS: %w", err)
 	}
+	tries, err := strconv.Atoi(cmp.Or(os.Getenv("VMTRIES"), "1"))
+	if err != nil {
+		return fmt.Errorf("read VMTRIES: %w", err)
+	}
 	packages, err := chosenPackages(log)
 	if err != nil {
 		return err
@@ -88,48 +93,46 @@ func run(ctx context.Context, out, log io.Writer) error {
 	if len(b.lacking) > 0 {
 		fmt.Fprintln(log, "vm-test: programs that are not on this machine, nor in guests:", strings.Join(b.lacking, ", "))
 	}
-	return runAll(ctx, out, s, b, found, guest{
+	return runAll(ctx, out, s, b, found, tries, guest{
 		logs: logFolder, timeout: timeout, cpus: cpus, noSkip: os.Getenv("LLAMA_TEST_NOSKIP") != "",
 	})
 }
 
-// runAll runs a guest a kernel, and reports each when it ends. One that fails does not keep the others from running.
-func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kernel, like guest) error {
-	var mu sync.Mutex // protects out and errs
-	var errs []error
+// runAll runs a guest a kernel, again as long as it fails and there are tries left, and reports each when it ends. A kernel
+// that fails does not keep the others from running.
+func runAll(ctx context.Context, out io.Writer, s *store, b *base, found []kernel, tries int, like guest) error {
+	var mu sync.Mutex // protects out
+	var failed atomic.Int32
 	var group errgroup.Group
 	group.SetLimit(guestsAtOnce)
 	for _, k := range found {
 		group.Go(func() error {
-			dir, err := s.fetch(ctx, &k)
-			var v *verdict
 			g := like
 			g.kernel = k
-			if err == nil {
-				v, err = g.run(ctx, b, dir)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err != nil:
-				fmt.Fprintf(out, "FAIL %-34s %v\n", k.release, err)
-				errs = append(errs, err)
-			default:
-				report(out, &g, v)
-				if !v.ok() {
-					errs = append(errs, errFailed)
+			for range tries {
+				v, err := g.fetchAndRun(ctx, s, b)
+				mu.Lock()
+				if err != nil {
+					fmt.Fprintf(out, "FAIL %-34s %v\n", k.release, err)
+				} else {
+					report(out, &g, v)
+				}
+				mu.Unlock()
+				if ctx.Err() != nil || err == nil && v.ok() {
+					return ctx.Err()
 				}
 			}
+			failed.Add(1)
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("%w: %d of %d failed", errFailed, len(errs), len(found))
+	if n := failed.Load(); n > 0 {
+		return fmt.Errorf("%w: %d of %d failed", errFailed, n, len(found))
 	}
-	return ctx.Err()
+	return nil
 }
 
 // chosenPackages are those of packages.txt, or of PKGS, that exist.
