@@ -109,7 +109,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 echo "setup: installing ${all[*]}"
-apt() { DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=120 "$@"; }
+apt() { DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"; }
 apt update || echo "setup: apt-get update failed, trying with the lists at hand" >&2
 
 if [ ${#packages[@]} -gt 0 ]; then
