@@ -172,7 +172,7 @@ struct {
 } llama_slot SEC(".maps");
 
 /* struct llama_event. The reader looks often enough not to be woken: a wake-up
- * would cost more than the rest. */
+ * would cost more than the rest. User space makes it larger for high rates. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);

@@ -74,10 +74,10 @@ func kernelProbes(cfg *config.Config, covered func()) loader.ProbeOptions {
 	if p.Family == config.FamilyBoth {
 		families = 2
 	}
+	flows := len(cfg.Targets) * families * len(p.Classes) * p.Ports
 	return loader.ProbeOptions{
-		Flows:    len(cfg.Targets) * families * len(p.Classes) * p.Ports,
-		InFlight: collector.InFlight(p.Timing),
-		First:    p.SourcePorts.Lo, Last: p.SourcePorts.Hi,
+		Flows: flows, InFlight: collector.InFlight(p.Timing), Rate: float64(flows) / p.Timing.Interval.Seconds(),
+		First: p.SourcePorts.Lo, Last: p.SourcePorts.Hi,
 		Changed: covered,
 	}
 }

@@ -24,8 +24,9 @@ func (f *pingFlags) startKernel(ctx context.Context, o *collector.Options) (*pin
 	if mode == loader.ModeAuto {
 		step = loader.ModeTC // disturbs nothing
 	}
+	flows := 2 * len(o.Plan.Targets) * len(o.Plan.Classes) * o.Plan.Count
 	m, err := loader.StartMeasurement(ctx, step, addressesOf(ctx, o), loader.ProbeOptions{
-		Flows: 2 * len(o.Plan.Targets) * len(o.Plan.Classes) * o.Plan.Count, InFlight: collector.InFlight(o.Timing),
+		Flows: flows, InFlight: collector.InFlight(o.Timing), Rate: float64(flows) / o.Timing.Interval.Seconds(),
 		First: 1024, Last: 65535, // the kernel chooses the ports
 	})
 	switch {

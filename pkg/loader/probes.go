@@ -23,10 +23,11 @@ import (
 
 // ProbeOptions is room for measuring in the kernel.
 type ProbeOptions struct {
-	Flows       int    // at most so many; 0: nothing is measured in the kernel
-	InFlight    int    // probes of a flow at once
-	First, Last uint16 // source ports of the probes
-	Changed     func() // told when Covers has another answer; may be nil
+	Flows       int     // at most so many; 0: nothing is measured in the kernel
+	InFlight    int     // probes of a flow at once
+	Rate        float64 // of all flows, probes a second
+	First, Last uint16  // source ports of the probes
+	Changed     func()  // told when Covers has another answer; may be nil
 }
 
 // ErrNoRoom means that no more flows fit the tables in the kernel.
@@ -51,6 +52,21 @@ func powerOfTwo(n int) uint32 {
 func (o *ProbeOptions) size(spec *ebpf.CollectionSpec) {
 	spec.Maps["llama_flow"].MaxEntries = max(leastFlows, powerOfTwo(2*o.Flows))
 	spec.Maps["llama_slot"].MaxEntries = max(leastSlots, powerOfTwo(2*o.Flows*int(powerOfTwo(o.InFlight))))
+	spec.Maps["llama_replies"].MaxEntries = o.ring()
+}
+
+// The ring holds the replies of ringHolds, during which the process may stand still.
+const (
+	ringHolds = 2 * time.Second
+	leastRing = 1 << 22 // octets
+	mostRing  = 1 << 26
+	eventSize = int(unsafe.Sizeof(bpfLlamaEvent{})) + 8 // with the kernel's header
+)
+
+// ring is the octets of the ring for that rate, a power of two.
+func (o *ProbeOptions) ring() uint32 {
+	octets := o.Rate * ringHolds.Seconds() * float64(eventSize)
+	return powerOfTwo(int(min(max(octets, leastRing), mostRing)))
 }
 
 // Probes measures in the kernel: T1 of probes where they leave an interface, T4 of

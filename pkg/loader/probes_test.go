@@ -149,7 +149,7 @@ func TestCaptureRingFull(t *testing.T) {
 	n := 0
 	for ; n < 1000; n++ {
 		ring := p.probes.reader.AvailableBytes()
-		if 4096-ring < 96+8 {
+		if 4096-ring < eventSize {
 			break
 		}
 		p.must(0, p.reply.bytes(), "captured")
@@ -161,6 +161,30 @@ func TestCaptureRingFull(t *testing.T) {
 	require.Equal(t, probe.FateEventLost, p.probes.Fate(p.row, seq, wire))
 	require.Len(t, p.read(), n)
 	p.must(0, p.reply.bytes(), "captured")
+}
+
+// The ring holds the replies of two seconds, whatever the rate, within bounds.
+func TestRingByRate(t *testing.T) {
+	for _, c := range []struct {
+		rate float64
+		want uint32
+	}{{0, 4 << 20}, {20_000, 4 << 20}, {21_000, 8 << 20}, {50_000, 16 << 20}, {300_000, 64 << 20}, {1e7, 64 << 20}} {
+		o := ProbeOptions{Rate: c.rate}
+		require.Equal(t, c.want, o.ring(), "%v probes/s", c.rate)
+		if c.rate <= 300_000 {
+			require.GreaterOrEqual(t, float64(c.want)/float64(eventSize), 2*c.rate)
+		}
+	}
+	// So many fit, and not one more: the header counted is the kernel's.
+	p := newProbingOf(t, false, (&ProbeOptions{Rate: 30_000}).size)
+	p.sent(1)
+	frame := p.reply.bytes()
+	const fit = 8 << 20 / 104
+	require.Equal(t, 104, eventSize)
+	_, err := p.program(progXDP).Run(&ebpf.RunOptions{Data: frame, Repeat: fit})
+	require.NoError(t, err)
+	require.Equal(t, fit*eventSize, p.probes.reader.AvailableBytes())
+	p.must(0, frame, "ring_full")
 }
 
 func TestProbesRoom(t *testing.T) {
