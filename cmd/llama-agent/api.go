@@ -30,7 +30,7 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 	}
 	host, _, _ := net.SplitHostPort(cfg.API.Listen) // Listen took it
 	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Metrics: metrics, Health: a.health, Probe: a.prober.probe,
-		Hosts: append([]string{host, cfg.Host.Name}, cfg.API.Hosts...)}))
+		Token: string(cfg.API.Token), Hosts: append([]string{host, cfg.Host.Name}, cfg.API.Hosts...)}))
 	a.serving = start(func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() {
 			soon, cancel := context.WithTimeout(context.Background(), time.Second)

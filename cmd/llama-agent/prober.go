@@ -14,9 +14,12 @@ import (
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
-// A prober measures configured targets on request (/probe), from sockets and source ports
-// of their own, within what the configuration allows. The zero value knows none.
+// A prober measures targets on request (/probe), from sockets and source ports of their
+// own, within what the configuration allows. The zero value knows none.
 type prober struct {
+	strangers turnstile // targets that are not configured
+	resolve   lookup    // nil: the system's
+
 	mu   sync.Mutex // protects the fields below
 	cfg  *config.Config
 	busy map[string]chan struct{} // addresses that are measured now; closed at the end
@@ -37,13 +40,30 @@ func (p *prober) use(cfg *config.Config) {
 }
 
 // probe is a [sink.ProbeFunc].
-func (p *prober) probe(ctx context.Context, target, class string) ([]probe.Path, error) {
+func (p *prober) probe(ctx context.Context, r sink.ProbeRequest) ([]probe.Path, error) {
 	p.mu.Lock()
 	cfg := p.cfg
 	p.mu.Unlock()
-	t, classes, err := asked(cfg, target, class)
+	if cfg == nil {
+		return nil, fmt.Errorf("probe: the agent has only begun to start: %w", sink.ErrBusy)
+	}
+	classes, err := classesAsked(cfg, r.Class)
 	if err != nil {
 		return nil, err
+	}
+	t := targetNamed(cfg, r.Target)
+	if t == nil {
+		if !cfg.API.ProbeAny || !r.Trusted {
+			return nil, fmt.Errorf("target %.100q: %w", r.Target, sink.ErrNotConfigured)
+		}
+		leave, err := p.strangers.enter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		if t, err = p.stranger(ctx, cfg, r.Target); err != nil || t == nil {
+			return nil, err
+		}
 	}
 	leave, err := p.enter(ctx, t.Address)
 	if err != nil {
@@ -62,34 +82,36 @@ func (p *prober) probe(ctx context.Context, target, class string) ([]probe.Path,
 	o.Emit = func(w *probe.Window) { paths = append(paths, w.Paths...) }
 	c, err := collector.New(o)
 	if err != nil {
-		return nil, fmt.Errorf("probe %q: %w", target, err)
+		return nil, fmt.Errorf("probe %q: %w", t.Name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	if err := c.Run(ctx); err != nil {
-		return nil, fmt.Errorf("probe %q: %w", target, err)
+		return nil, fmt.Errorf("probe %q: %w", t.Name, err)
 	}
 	return paths, nil
 }
 
-// asked is what the configuration has under these names.
-func asked(cfg *config.Config, target, class string) (*probe.Target, []probe.Class, error) {
-	if cfg == nil {
-		return nil, nil, fmt.Errorf("probe: the agent has only begun to start: %w", sink.ErrBusy)
-	}
-	at := slices.IndexFunc(cfg.Targets, func(t probe.Target) bool { return t.Name == target })
+// targetNamed is the target that the configuration has under a name; nil if there is none.
+func targetNamed(cfg *config.Config, name string) *probe.Target {
+	at := slices.IndexFunc(cfg.Targets, func(t probe.Target) bool { return t.Name == name })
 	if at < 0 {
-		return nil, nil, fmt.Errorf("target %.100q: %w", target, sink.ErrNotConfigured)
+		return nil
 	}
+	return &cfg.Targets[at]
+}
+
+// classesAsked are the class of that name, or all if it is "".
+func classesAsked(cfg *config.Config, name string) ([]probe.Class, error) {
 	classes := cfg.Probing.Classes
-	if class != "" {
-		i := slices.IndexFunc(classes, func(c probe.Class) bool { return c.Name == class })
-		if i < 0 {
-			return nil, nil, fmt.Errorf("class %.100q: %w", class, sink.ErrNotConfigured)
-		}
-		classes = classes[i : i+1]
+	if name == "" {
+		return classes, nil
 	}
-	return &cfg.Targets[at], classes, nil
+	i := slices.IndexFunc(classes, func(c probe.Class) bool { return c.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("class %.100q: %w", name, sink.ErrNotConfigured)
+	}
+	return classes[i : i+1], nil
 }
 
 // enter waits until nobody else has the address measured, by whatever name.

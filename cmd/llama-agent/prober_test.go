@@ -25,18 +25,18 @@ func proberOf(t *testing.T, text string) *prober {
 func TestProberKnowsWhatIsConfigured(t *testing.T) {
 	p := proberOf(t, "classes: {be: 0, ef: 46}\nprobing: {classes: [be, ef]}\ntargets: {a: {address: 10.0.0.1}}\n")
 	for _, name := range []string{"b", "", "A", "10.0.0.1"} {
-		_, err := p.probe(t.Context(), name, "")
+		_, err := p.probe(t.Context(), sink.ProbeRequest{Target: name, Trusted: true})
 		require.ErrorIs(t, err, sink.ErrNotConfigured, name)
 	}
-	_, err := p.probe(t.Context(), "a", "af11")
+	_, err := p.probe(t.Context(), sink.ProbeRequest{Target: "a", Class: "af11"})
 	require.ErrorIs(t, err, sink.ErrNotConfigured)
-	_, classes, err := asked(p.cfg, "a", "ef")
+	classes, err := classesAsked(p.cfg, "ef")
 	require.NoError(t, err)
 	require.Len(t, classes, 1)
-	_, classes, err = asked(p.cfg, "a", "")
+	classes, err = classesAsked(p.cfg, "")
 	require.NoError(t, err)
 	require.Len(t, classes, 2)
-	_, err = new(prober).probe(t.Context(), "a", "")
+	_, err = new(prober).probe(t.Context(), sink.ProbeRequest{Target: "a"})
 	require.ErrorIs(t, err, sink.ErrBusy)
 }
 
@@ -74,6 +74,10 @@ func TestProberBounds(t *testing.T) {
 // An address has no more probes for having several names.
 func TestProberCountsAnAddressOnce(t *testing.T) {
 	p := proberOf(t, "probing: {ports: 10}\ntargets: {a: {address: 10.0.0.1}, b: {address: 10.0.0.1, port: 8620}, c: {address: 10.0.0.2}}\n")
+	mapped, err := config.ParseTarget("[::ffff:10.0.0.1]:8621") // as /probe may ask for it
+	require.NoError(t, err)
+	target, _ := p.cfg.Spare(&mapped)
+	require.Equal(t, float64(p.cfg.Probing.MaxRatePerTarget-20), target)
 	target, all := p.cfg.Spare(&p.cfg.Targets[1])
 	require.Equal(t, float64(p.cfg.Probing.MaxRatePerTarget-20), target)
 	require.Equal(t, float64(p.cfg.Probing.MaxRate-30), all)

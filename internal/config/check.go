@@ -37,6 +37,7 @@ func (c *Config) check(e env, report finding) {
 	c.checkEmit(report)
 	c.checkTargets(e, report)
 	c.checkLegacy(report)
+	c.checkAPI(report)
 }
 
 // maxRefusePorts is less than the kernel has room for, beside the ports that are listened on.

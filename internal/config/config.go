@@ -121,12 +121,6 @@ type PathRule struct {
 	Count int
 }
 
-// API is the HTTP server.
-type API struct {
-	Listen string   // "": no server
-	Hosts  []string // names in requests, beside addresses, localhost, those of Listen and host.name
-}
-
 // LegacyPort is where reflectors of Dropbox's LLAMA listen; nothing that comes from
 // there is answered.
 const LegacyPort = 8100

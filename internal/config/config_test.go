@@ -48,6 +48,7 @@ func parseCopy(t *testing.T, name string) (*Config, error) {
 	key := []byte(strings.Repeat("a5", 32) + "\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "keys", "fabric.key"), key, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "keys", "token"), []byte("t0ken\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "keys", "api"), []byte("0123456789abcdef\n"), 0o600))
 	t.Chdir(dir)
 	return parse(name, data, testEnv())
 }

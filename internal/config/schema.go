@@ -44,7 +44,7 @@ func (d *decoder) schema() []field {
 		field{key: "sinks", read: d.sinks, each: "[]", sub: d.sinkFields(new(Sink))},
 		section("spool", d.spoolFields(&c.Spool)...),
 		section("scrape", scrapeFields(&c.Scrape)...),
-		section("api", scalar("listen", &c.API.Listen, parseAPIListen), listOf("hosts", &c.API.Hosts, parseAddress)),
+		d.apiField(&c.API),
 	}
 }
 

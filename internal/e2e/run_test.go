@@ -100,6 +100,12 @@ func (r *running) writes(t testing.TB, dst string, lines int) {
 // get asks the agent's API, inside its host.
 func (r *running) get(t testing.TB, path string) (status int, body string) {
 	t.Helper()
+	return r.ask(t, path)
+}
+
+// ask is get with an Authorization header, where one is given.
+func (r *running) ask(t testing.TB, path string, credentials ...string) (status int, body string) {
+	t.Helper()
 	err := r.host.Do(func() error {
 		c, err := net.Dial("tcp", "127.0.0.1:5000")
 		if err != nil {
@@ -108,7 +114,12 @@ func (r *running) get(t testing.TB, path string) (status int, body string) {
 		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}}
-		resp, err := client.Get("http://127.0.0.1:5000" + path)
+		req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:5000"+path, http.NoBody)
+		if err != nil {
+			return err
+		}
+		req.Header["Authorization"] = credentials
+		resp, err := client.Do(req)
 		if err != nil {
 			return err
 		}

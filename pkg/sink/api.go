@@ -16,6 +16,9 @@ type Handlers struct {
 	Metrics *Metrics
 	// Probe measures a target for /probe; nil: there is no /probe.
 	Probe ProbeFunc
+	// Token is asked for by /probe, which makes the agent act; "": it asks for none. What
+	// only tells asks for none ever: old scrapers have none to give.
+	Token string
 	// Hosts are the names by which the API may be called, beside IP literals and
 	// localhost: the listen host and what is configured.
 	Hosts []string
@@ -26,7 +29,7 @@ type Handlers struct {
 //	/status      ok, as LLAMA's collector
 //	/influxdata  the last window in the form of LLAMA's collector
 //	/latency     the same in the form of the first, Python LLAMA
-//	/probe       a measurement of a configured target, made for the one who asks
+//	/probe       a measurement of a target, made for the one who asks
 //	/healthz     200 or 503, with reasons
 //	/metrics     for Prometheus
 func API(h Handlers) http.Handler {
@@ -44,7 +47,7 @@ func API(h Handlers) http.Handler {
 	mux.HandleFunc("/influxdata", jsonHandler(h.Latest.Influx))
 	mux.HandleFunc("/latency", jsonHandler(h.Latest.Latency))
 	if h.Probe != nil {
-		mux.HandleFunc("/probe", probeHandler(h.Probe))
+		mux.HandleFunc("/probe", probeHandler(h.Probe, h.Token))
 	}
 	mux.HandleFunc("/healthz", func(rw http.ResponseWriter, _ *http.Request) { healthz(rw, h.Health()) })
 	if h.Metrics != nil {

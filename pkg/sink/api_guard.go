@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
@@ -77,4 +79,16 @@ func sameOrigin(r *http.Request) bool {
 	u, err := url.Parse(origins[0])
 	return err == nil && len(origins) == 1 && (u.Scheme == "http" || u.Scheme == "https") &&
 		u.User == nil && strings.EqualFold(u.Host, r.Host)
+}
+
+// carries reports whether r has the bearer token (RFC 6750, section 2.1). Digests are compared, in constant
+// time: how long it takes tells nothing of the token, nor of its length.
+func carries(r *http.Request, token string) bool {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return false
+	}
+	scheme, given, _ := strings.Cut(values[0], " ")
+	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimLeft(given, " ")))
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && strings.EqualFold(scheme, "Bearer")
 }

@@ -16,13 +16,20 @@ import (
 // Why a target is not probed on request.
 var (
 	ErrNotConfigured = errors.New("not configured")
+	ErrNotAllowed    = errors.New("outside probing.allow")
 	ErrBusy          = errors.New("busy")
 )
 
-// ProbeFunc measures a target anew, in one class or, if class is "", in all that are
-// configured. It returns within ctx, with [ErrNotConfigured] or [ErrBusy] where it cannot
-// begin. No path means that nothing could be sent.
-type ProbeFunc func(ctx context.Context, target, class string) ([]probe.Path, error)
+// ProbeRequest is what /probe is asked for.
+type ProbeRequest struct {
+	Target  string
+	Class   string // "": all that are configured
+	Trusted bool   // it came with the token
+}
+
+// ProbeFunc measures a target anew. It returns within ctx, with [ErrNotConfigured],
+// [ErrNotAllowed] or [ErrBusy] where it cannot begin. No path means that nothing could be sent.
+type ProbeFunc func(ctx context.Context, r ProbeRequest) ([]probe.Path, error)
 
 const (
 	maxProbeTime = 10 * time.Second
@@ -31,12 +38,17 @@ const (
 )
 
 // probeHandler answers /probe?target=NAME[&class=NAME] in the manner of Prometheus'
-// blackbox exporter: by a measurement made for the one who asks.
-func probeHandler(measure ProbeFunc) http.HandlerFunc {
+// blackbox exporter: by a measurement made for the one who asks, with the token if there is one.
+func probeHandler(measure ProbeFunc, token string) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		// A page elsewhere can have its visitor's browser ask, though it may not read the answer.
 		if from := r.Header.Get("Sec-Fetch-Site"); from != "" && from != "none" && from != "same-origin" {
 			http.Error(rw, "requests of other origins are refused", http.StatusForbidden)
+			return
+		}
+		if token != "" && !carries(r, token) {
+			rw.Header().Set("WWW-Authenticate", `Bearer realm="llama-agent"`)
+			http.Error(rw, "the token is missing or wrong: Authorization: Bearer TOKEN", http.StatusUnauthorized)
 			return
 		}
 		query := r.URL.Query()
@@ -47,10 +59,13 @@ func probeHandler(measure ProbeFunc) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTime(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds")))
 		defer cancel()
 		begun := time.Now()
-		paths, err := measure(ctx, query.Get("target"), query.Get("class"))
+		paths, err := measure(ctx, ProbeRequest{Target: query.Get("target"), Class: query.Get("class"), Trusted: token != ""})
 		switch {
 		case errors.Is(err, ErrNotConfigured):
 			http.Error(rw, err.Error(), http.StatusBadRequest)
+			return
+		case errors.Is(err, ErrNotAllowed):
+			http.Error(rw, err.Error(), http.StatusForbidden)
 			return
 		case errors.Is(err, ErrBusy):
 			rw.Header().Set("Retry-After", "1")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 func askProbe(t *testing.T, query string, head map[string]string, paths []probe.Path, err error) (*httptest.ResponseRecorder, string) {
 	t.Helper()
 	asked := ""
-	api := API(Handlers{Probe: func(_ context.Context, target, class string) ([]probe.Path, error) {
-		asked = target + " " + class
+	api := API(Handlers{Probe: func(_ context.Context, r ProbeRequest) ([]probe.Path, error) {
+		asked = r.Target + " " + r.Class
+		require.False(t, r.Trusted, "there is no token")
 		return paths, err
 	}})
 	r := httptest.NewRequest("GET", "http://127.0.0.1/probe"+query, nil)
@@ -59,6 +61,7 @@ func TestProbeRefuses(t *testing.T) {
 		"two targets":    {query: "?target=a&target=b", code: 400},
 		"two classes":    {query: "?target=a&class=b&class=c", code: 400},
 		"unknown":        {query: "?target=a", err: fmt.Errorf("target a: %w", ErrNotConfigured), code: 400},
+		"not allowed":    {query: "?target=a", err: fmt.Errorf("10.0.0.1: %w", ErrNotAllowed), code: 403},
 		"busy":           {query: "?target=a", err: fmt.Errorf("a: %w", ErrBusy), code: 503},
 		"defect":         {query: "?target=a", err: errors.New("socket"), code: 500},
 		"another's page": {query: "?target=a", head: map[string]string{"Sec-Fetch-Site": "cross-site"}, code: 403},
@@ -81,5 +84,41 @@ func TestProbeTime(t *testing.T) {
 		"3": 2500 * time.Millisecond, "0.6": 300 * time.Millisecond,
 	} {
 		require.Equal(t, want, probeTime(header), header)
+	}
+}
+
+// With a token /probe asks for it, whatever the target, and what only tells does not.
+func TestProbeAsksForTheToken(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
+	trusted := 0
+	api := API(Handlers{Token: token, Probe: func(_ context.Context, r ProbeRequest) ([]probe.Path, error) {
+		if r.Trusted {
+			trusted++
+		}
+		return nil, nil
+	}})
+	get := func(path string, credentials ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "http://127.0.0.1"+path, nil)
+		r.Header["Authorization"] = credentials
+		rw := httptest.NewRecorder()
+		api.ServeHTTP(rw, r)
+		return rw
+	}
+	for _, wrong := range [][]string{
+		nil, {""}, {"Bearer"}, {"Bearer "}, {token}, {"Basic " + token}, {"Bearer " + token[:31]}, {"Bearer " + token + "0"}, {"Bearer " + token + " "},
+		{"Bearer " + strings.ToUpper(token)}, {"Bearer " + token + "," + token}, {"Bearer " + token, "Bearer " + token}, {"Bearer " + strings.Repeat("0", 10_000)},
+	} {
+		rw := get("/probe?target=a", wrong...)
+		require.Equal(t, 401, rw.Code, wrong)
+		require.Equal(t, `Bearer realm="llama-agent"`, rw.Header().Get("WWW-Authenticate"))
+		require.NotContains(t, rw.Body.String(), token)
+	}
+	require.Zero(t, trusted)
+	for i, right := range []string{"Bearer " + token, "bearer  " + token} {
+		require.Equal(t, 200, get("/probe?target=a", right).Code)
+		require.Equal(t, i+1, trusted)
+	}
+	for _, path := range []string{"/status", "/healthz", "/influxdata", "/latency"} {
+		require.Equal(t, 200, get(path).Code, path)
 	}
 }
