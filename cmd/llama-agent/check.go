@@ -72,6 +72,7 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	all = append(all, listening...)
 	all = append(all, checkBuffers(), checkClock(cfg), checkHash())
 	all = append(all, host.bends()...)
+	all = append(all, checkSpool(cfg)...)
 	all = append(all, host.interfaces(ctx)...)
 	for _, p := range cfg.Warnings {
 		all = append(all, finding{Name: "configuration", Detail: p.String()})

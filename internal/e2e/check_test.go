@@ -115,6 +115,23 @@ func TestCheckOfThePinFolder(t *testing.T) {
 	require.True(t, find(checkIn(t, nil, config), "bpffs", "")[0].OK)
 }
 
+// TestCheckOfTheSpool: it is looked at, and not made.
+func TestCheckOfTheSpool(t *testing.T) {
+	lab.Require(t, lab.Root)
+	dir := t.TempDir()
+	config := "sinks: [{influx: {url: 'http://127.0.0.1:9', database: llama}}]\nspool: {path: " + dir + "/spool}\n"
+	require.Len(t, find(checkIn(t, nil, config), "spool", ""), 1)
+	require.NoDirExists(t, dir+"/spool")
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	require.NoError(t, os.Mkdir(dir+"/spool", 0o700))
+	require.NoError(t, os.Chmod(dir+"/spool", 0o777))
+	said := fmt.Sprint(find(checkIn(t, nil, config), "spool", ""))
+	for _, want := range []string{"does not outlive a boot", "may need 1024 MiB", "open to all users (mode 0777)"} {
+		require.Contains(t, said, want)
+	}
+}
+
 // restricted runs fn on a thread of its own, whose children inherit what restrict takes from it.
 func restricted(t testing.TB, restrict func() error, fn func()) {
 	t.Helper()

@@ -1,9 +1,7 @@
 package hostinfo
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -22,22 +20,13 @@ type PinFolder struct {
 // ReadPinFolder looks at the folder, or at the nearest one above it that is there.
 func ReadPinFolder(path string) (PinFolder, error) {
 	p := PinFolder{Path: path}
-	if !filepath.IsAbs(path) {
-		return p, fmt.Errorf("pin folder %q: not an absolute path", path)
+	on, st, err := nearest(path)
+	if err != nil {
+		return p, fmt.Errorf("pin folder %q: %w", path, err)
 	}
-	var st unix.Statfs_t
-	for p.On = filepath.Clean(path); ; p.On = filepath.Dir(p.On) {
-		err := unix.Statfs(p.On, &st)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return p, fmt.Errorf("pin folder %q: look at %s: %w", path, p.On, err)
-		}
-	}
-	p.Exists = p.On == filepath.Clean(path)
+	p.On, p.Exists = on, on == filepath.Clean(path)
 	p.BPFFS = int64(st.Type) == unix.BPF_FS_MAGIC
 	p.ReadOnly = st.Flags&unix.ST_RDONLY != 0
-	p.Writable = unix.Faccessat(unix.AT_FDCWD, p.On, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+	p.Writable = mayWrite(on)
 	return p, nil
 }

@@ -40,17 +40,24 @@ func TestPinFolder(t *testing.T) {
 	require.Equal(t, PinFolder{Path: there, Exists: true, On: there, BPFFS: true, ReadOnly: true}, got)
 	require.NoError(t, unix.Mount("", bpffs, "", unix.MS_REMOUNT, ""))
 
-	// Root without its power over files is anyone.
 	require.NoError(t, os.Chown(there, 65534, 65534))
+	withoutPower(t, func() {
+		got, err := ReadPinFolder(there)
+		require.NoError(t, err)
+		require.Equal(t, PinFolder{Path: there, Exists: true, On: there, BPFFS: true}, got)
+	})
+}
+
+// withoutPower runs fn as root without its power over files, which is anyone.
+func withoutPower(t *testing.T, fn func()) {
+	t.Helper()
 	onThread(func() {
 		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var data [2]unix.CapUserData
 		require.NoError(t, unix.Capget(&head, &data[0]))
 		data[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
 		require.NoError(t, unix.Capset(&head, &data[0]))
-		got, err := ReadPinFolder(there)
-		require.NoError(t, err)
-		require.Equal(t, PinFolder{Path: there, Exists: true, On: there, BPFFS: true}, got)
+		fn()
 	})
 }
 
