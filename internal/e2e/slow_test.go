@@ -5,7 +5,6 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,9 +42,6 @@ func TestSlowsDownForAFullQueue(t *testing.T) {
 	l := lab.ForTest(t, 2)
 	h1, h2 := l.Host(1), l.Host(2)
 	reflect(t, h2)
-	for _, six := range []bool{false, true} { // neighbours are known before the queue is full
-		ping(t, h1, load(1, 1, time.Second, target(h2.Addr(six)))...)
-	}
 	tool(t, h1, "tc", strings.Fields("qdisc add dev eth0 root tbf rate 24kbit burst 1600 limit 1000")...)
 	times := "timeout: 2s, late: 3s, window: 1s" // a transmit stamp comes when the queue lets go of the probe
 	r := (&running{host: h1, datapath: ", mode: socket", times: times}).begin(t, bothTargets(h2))

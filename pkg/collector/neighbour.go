@@ -122,7 +122,7 @@ func (n *nextHops) confirmOne(key neighbourKey, s *neighbour) {
 		return
 	}
 	// Whatever the reason is that it cannot be asked for, it shows as no neighbour.
-	_ = n.ask(key, netlink.NTF_EXT_MANAGED)
+	_ = n.ask(key, n.keep)
 }
 
 // ask has the kernel look for a neighbour, as if a packet went there, and with

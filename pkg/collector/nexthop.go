@@ -45,6 +45,7 @@ type nextHops struct {
 	covers  func(ifIndex int) bool // measured in the kernel there
 	sources []netip.Addr           // that frames have to leave from, at most one a family
 	moved   func()                 // told when a destination is reached by another interface
+	keep    int                    // flags by which the kernel confirms neighbours by itself
 	log     *slog.Logger
 
 	mu         sync.Mutex // protects the fields below, and nextHop's
@@ -71,7 +72,7 @@ const (
 
 func newNextHops(covers func(int) bool, sources []netip.Addr, moved func(), log *slog.Logger) *nextHops {
 	return &nextHops{
-		covers: covers, sources: sources, moved: moved, log: log,
+		covers: covers, sources: sources, moved: moved, keep: netlink.NTF_EXT_MANAGED, log: log,
 		hops: map[netip.Addr]*nextHop{}, neighbours: map[neighbourKey]*neighbour{},
 	}
 }
