@@ -42,7 +42,8 @@ this process's rights (run it as the agent is run), and the interfaces of
 datapath.interfaces, or else of the default routes and of the routes to targets,
 with what they are built on.
 
-Exit status 0: the agent would run; 2: it would not, or the configuration is wrong.`,
+Exit status 0: the agent would run; 2: it would not, or the configuration or a list
+of targets is wrong (which an agent runs without).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if child {
@@ -62,7 +63,7 @@ Exit status 0: the agent would run; 2: it would not, or the configuration is wro
 }
 
 func check(ctx context.Context, file, output string, w io.Writer) error {
-	cfg, err := loadConfig(file, slog.New(slog.DiscardHandler))
+	cfg, err := loadConfig(file, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,8 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	for _, p := range cfg.Warnings {
 		all = append(all, finding{Name: "configuration", Detail: p.String()})
 	}
+	lists, good := checkLists(cfg.TargetsFrom.Lists)
+	all = append(all, lists...)
 	if file != "" {
 		all = append(all, finding{Name: "configuration", OK: true, Detail: fmt.Sprintf("%s: %d targets, %d classes, %d ports",
 			file, len(cfg.Targets), len(cfg.Probing.Classes), cfg.Probing.Ports)})
@@ -90,6 +93,9 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	}
 	if err == nil && !fit {
 		err = errors.New("the reflector cannot listen as configured")
+	}
+	if err == nil && !good {
+		err = errors.New("lists of targets are not in force as they are")
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type own struct {
 	hash            uint64        // of the configuration in force; 0: no file
 	since           time.Time     // when it was loaded
 	targets, listed int           // configured; of these from lists
+	lists           []config.List // what became of them
 	clock           time.Duration // what it says of the clock, see config.Config.ClockError
 }
 
@@ -40,7 +41,7 @@ const (
 	reloadDone     reloadOutcome = iota // in force
 	reloadPartial                       // in force but for a part, which is as it was
 	reloadRefused                       // wrong: all is as it was
-	reloadHeldBack                      // the target lists shrank too much: all is as it was
+	reloadHeldBack                      // in force but for a list that shrank too much, which is as it was
 	reloadOutcomes
 )
 
@@ -49,7 +50,7 @@ func (o *own) loaded(cfg *config.Config) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.hash, o.since, o.clock = cfg.Hash, time.Now(), cfg.ClockError
-	o.targets, o.listed = len(cfg.Targets), cfg.TargetsFrom.Listed
+	o.targets, o.listed, o.lists = len(cfg.Targets), cfg.TargetsFrom.Listed, cfg.TargetsFrom.Lists
 }
 
 func (o *own) reloaded(outcome reloadOutcome) {
@@ -132,6 +133,7 @@ func (o *own) configuration() (out []sink.AgentField) {
 	if !o.since.IsZero() {
 		out = append(out, sink.AgentInt("config_loaded_timestamp_seconds", o.since.Unix()),
 			sink.AgentInt("config_targets", int64(o.targets)), sink.AgentInt("config_targets_listed", int64(o.listed)))
+		out = append(out, listFields(o.lists)...)
 	}
 	return append(out,
 		sink.AgentInt("config_reloads_done", int64(o.reloads[reloadDone])),

@@ -31,8 +31,8 @@ Without --config it reflects and probes on 127.0.0.1 and ::1 only, prints a tabl
 each window, and serves its API on 127.0.0.1:5000; without the right to UDP port 862
 it uses 8620.
 
-SIGHUP loads the configuration again (a wrong one is reported and changes nothing)
-and opens files anew. SIGTERM and SIGINT wait for the replies under way, write the
+SIGHUP loads the configuration and its lists of targets again (a wrong one is reported
+and changes nothing) and opens files anew. SIGTERM and SIGINT wait for the replies under way, write the
 last window, and end.
 
 With --telegraf it is a program for Telegraf's inputs.execd: line protocol on
@@ -57,7 +57,7 @@ error, and it ends as by SIGTERM when standard input does.`,
 
 func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
 	limitHeap()
-	cfg, err := loadConfig(file, log)
+	cfg, err := loadConfig(file, nil, log)
 	if err != nil {
 		return err
 	}
@@ -115,17 +115,19 @@ func (a *agent) failed() <-chan struct{} {
 	return a.reflecting.done
 }
 
-func loadConfig(file string, log *slog.Logger) (*config.Config, error) {
+// loadConfig reads the file, and lists of targets in the place of those of before, which may be nil.
+func loadConfig(file string, before *config.Config, log *slog.Logger) (*config.Config, error) {
 	if file == "" {
 		return config.Default(), nil
 	}
-	cfg, err := config.Load(file)
+	cfg, err := config.LoadAfter(file, before, nil)
 	if err != nil {
 		return nil, fmt.Errorf("configuration is wrong:\n%w", err)
 	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "doubt", w.String())
 	}
+	logLists(cfg.TargetsFrom.Lists, log)
 	return cfg, nil
 }
 
@@ -158,14 +160,9 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 		a.log.Info("nothing to load again: no configuration file")
 		return
 	}
-	cfg, err := loadConfig(file, a.log)
+	cfg, err := loadConfig(file, a.cfg, a.log)
 	if err != nil {
 		a.own.reloaded(reloadRefused)
-		a.log.Error("configuration kept as it was", "error", err)
-		return
-	}
-	if err := cfg.Shrunk(a.cfg); err != nil {
-		a.own.reloaded(reloadHeldBack)
 		a.log.Error("configuration kept as it was", "error", err)
 		return
 	}
@@ -179,6 +176,6 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 		a.log.Error("configuration loaded in part", "error", err)
 		return
 	}
-	a.own.reloaded(reloadDone)
+	a.own.reloaded(listsOutcome(cfg.TargetsFrom.Lists))
 	a.log.Info("configuration loaded", "targets", len(cfg.Targets))
 }

@@ -30,7 +30,11 @@ func (c *Config) check(e env, report finding) {
 	c.checkTiming(report)
 	c.checkSourcePorts(e, report)
 	c.checkPortCount(report)
-	c.checkRotation(report)
+	inUse := c.Probing.Ports
+	for i := range c.Targets {
+		inUse = max(inUse, c.Probing.portsOf(&c.Targets[i]))
+	}
+	c.checkRotation(report, inUse)
 	c.checkSizes(report)
 	c.checkRates(report)
 	c.checkSource(report)
@@ -117,25 +121,31 @@ func (c *Config) checkPortCount(report finding) {
 		return
 	}
 	for i := range c.Targets {
-		t := &c.Targets[i]
-		if need := p.Ports * len(p.Classes); !t.SSID && need > p.SourcePorts.Size() {
-			path := targetPath(t)
-			report.error(at(path+".ssid", path, "probing.ports", "probing.source_ports", "probing.classes"),
-				"without SSID each class takes ports of its own: %d ports x %d classes = %d, and source_ports %s has %d",
-				p.Ports, len(p.Classes), need, p.SourcePorts, p.SourcePorts.Size())
-		}
+		c.checkPorts(report, &c.Targets[i])
 	}
 }
 
-// checkRotation: ports that go must have others to make room for.
-func (c *Config) checkRotation(report finding) {
+func (c *Config) checkPorts(report finding, t *probe.Target) {
 	p := &c.Probing
-	inUse := p.Ports
-	for i := range c.Targets {
-		if !c.Targets[i].SSID {
-			inUse = p.Ports * len(p.Classes)
-		}
+	if need := p.portsOf(t); !t.SSID && need > p.SourcePorts.Size() {
+		path := targetPath(t)
+		report.error(at(path+".ssid", path, "probing.ports", "probing.source_ports", "probing.classes"),
+			"without SSID each class takes ports of its own: %d ports x %d classes = %d, and source_ports %s has %d",
+			p.Ports, len(p.Classes), need, p.SourcePorts, p.SourcePorts.Size())
 	}
+}
+
+// portsOf is how many source ports a target takes.
+func (p *Probing) portsOf(t *probe.Target) int {
+	if t.SSID {
+		return p.Ports
+	}
+	return p.Ports * len(p.Classes)
+}
+
+// checkRotation: ports that go must have others to make room for.
+func (c *Config) checkRotation(report finding, inUse int) {
+	p := &c.Probing
 	if have := p.SourcePorts.Size(); p.Rotate > 0 && have == inUse {
 		report.error(at("probing.rotate", "probing.source_ports", "probing.ports", "probing.classes", "targets"),
 			"no port to rotate to: source_ports %s has %d, and all are in use", p.SourcePorts, have)
@@ -228,20 +238,27 @@ func (f Family) takes(a netip.Addr) bool {
 	return !(f == Family4 && !a.Is4() || f == Family6 && a.Is4())
 }
 
-func (c *Config) checkTargets(e env, report finding) {
-	type place struct {
-		address string
-		port    uint16
+// place is where a target is, however its address is written.
+type place struct {
+	address string
+	port    uint16
+}
+
+func placeOf(t *probe.Target) place {
+	if a := literal(t.Address); a.IsValid() {
+		return place{a.String(), t.Port}
 	}
+	return place{strings.ToLower(strings.TrimSuffix(t.Address, ".")), t.Port}
+}
+
+func (c *Config) checkTargets(e env, report finding) {
 	first := make(map[place]string, len(c.Targets))
 	for i := range c.Targets {
 		t := &c.Targets[i]
 		path := targetPath(t)
 		where := at(path+".address", path)
-		key := place{strings.ToLower(strings.TrimSuffix(t.Address, ".")), t.Port}
-		a := literal(t.Address)
-		if a.IsValid() {
-			key.address = a.String()
+		key := placeOf(t)
+		if a := literal(t.Address); a.IsValid() {
 			c.checkLiteral(e, report, a, where)
 		}
 		if name, again := first[key]; again {

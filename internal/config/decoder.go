@@ -21,6 +21,8 @@ type env struct {
 	connected []netip.Prefix // directly connected now; only a warning depends on it
 	exposed   bool           // the file is readable by all
 	digest    hash.Hash      // takes all that is read; nil: nobody asks
+	before    *Config        // whose lists stay where new ones are not to be had; nil: none
+	fetched   Fetched        // nil: nothing is known of lists elsewhere
 }
 
 // decoder collects what one walk over a file finds.

@@ -6,20 +6,47 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
-	"github.com/llama-agent/llama-agent/internal/probe"
+	"gopkg.in/yaml.v3"
 )
 
-// TargetsFrom says where more targets are listed.
+// TargetsFrom says where more targets are listed. Unlike the file, a list is taken entry by
+// entry: it is written by others, and one mistake in it must not silence a fleet.
 type TargetsFrom struct {
 	Files     []string // patterns of paths, see [filepath.Match]
-	MaxShrink float64  // share of the listed targets that may go at a reload
-	Listed    int      // targets that the lists name
+	MaxShrink float64  // share of a source's targets that may go at a reload
+	Listed    int      // targets that the lists add
+	Lists     []List   // what became of each source, in order
 }
+
+// List is what became of one source of targets: a pattern of files.
+type List struct {
+	Source   string
+	Targets  int       // in force
+	Refused  int       // entries that are left out
+	Problems []Problem // why they are, at most maxTold
+	Fault    string    // why there is nothing new of it, or of one of its files; "" if all is
+	HeldBack string    // why the new one is not in force, although it could be read; "" if it is
+	Good     time.Time // when it was last read, and is in force as it was then; zero: never
+	parts    []part    // in force
+}
+
+// part is a file of a source, as it was when it could last be read.
+type part struct {
+	name string
+	data []byte
+	root *yaml.Node // nil: not parsed now, or empty
+}
+
+// Fetched gives what a list elsewhere said last; nil if that is not known.
+type Fetched func(source string) []byte
 
 const (
 	maxListed    = 100_000
 	maxListFiles = 1000
+	maxTold      = 100 // problems of a source that are kept
 )
 
 func (d *decoder) targetsFromFields(l *TargetsFrom) []field {
@@ -39,73 +66,111 @@ func (d *decoder) pattern(s string) (string, error) {
 // readLists adds the targets of all lists to those of the file, which the lists
 // cannot change.
 func (d *decoder) readLists() {
-	l := &d.cfg.TargetsFrom
-	named := make(map[string]string, len(d.cfg.Targets)) // file by target
-	for i := range d.cfg.Targets {
-		named[d.cfg.Targets[i].Name] = d.file
+	from := &d.cfg.TargetsFrom
+	r := &listReader{d: d, room: newRoom(d), read: map[string]bool{}, left: maxFile}
+	for _, pattern := range from.Files {
+		r.add(List{Source: pattern}, r.files)
 	}
-	read := map[string]bool{}
-	left := maxFile
-	for _, pattern := range l.Files {
-		paths, _ := filepath.Glob(pattern) // the pattern was tried
-		if len(paths) == 0 {
-			d.finding(true, "no file is named "+show(pattern), "targets_from.files")
-		}
-		for _, path := range paths {
-			if read[path] {
-				continue
-			}
-			read[path] = true
-			if len(read) > maxListFiles {
-				d.finding(false, fmt.Sprintf("more than %d files", maxListFiles), "targets_from.files")
-				return
-			}
-			targets, size := d.readList(path, left, named)
-			left -= size
-			if l.Listed += len(targets); l.Listed > maxListed {
-				d.finding(false, fmt.Sprintf("more than %d targets in lists", maxListed), "targets_from.files")
-				return
-			}
-			d.cfg.Targets = append(d.cfg.Targets, targets...)
-		}
-	}
+	from.Listed = r.room.listed
 }
 
-// readList reads one list: a map of the same form as targets. Its size in octets is
-// left at most. What is wrong in it is told with its own lines.
-func (d *decoder) readList(path string, left int, named map[string]string) (_ []probe.Target, size int) {
-	data, err := readRegular(path, left)
-	if err != nil {
-		d.problems = append(d.problems, Problem{File: path, Text: err.Error()})
-		return nil, 0
-	}
-	if d.env.digest != nil {
-		_, _ = d.env.digest.Write(data) // a hash.Hash never fails
-	}
-	root, p := document(path, data)
-	if p != nil {
-		d.problems = append(d.problems, *p)
-	}
-	if root == nil {
-		return nil, len(data)
-	}
-	sub := newDecoder(path, d.env)
-	sub.keys = d.keys
-	top := value{d: sub}
-	sub.targets(top.child(root, nil, "targets"))
-	for _, f := range sub.later {
-		f()
-	}
-	for i := range sub.cfg.Targets {
-		name, at := sub.cfg.Targets[i].Name, targetPath(&sub.cfg.Targets[i])
-		if file, again := named[name]; again && file != path {
-			sub.put(sub.given[at], at, "given already in "+show(file)+": remove one")
+// listReader reads one source after the other.
+type listReader struct {
+	d    *decoder
+	room *room
+	read map[string]bool // files
+	left int             // octets of all files
+}
+
+// add takes what read finds of a source, or what was in force before.
+func (r *listReader) add(l List, read func(l, before *List) []part) {
+	before := r.before(l.Source)
+	l.parts = read(&l, before)
+	in := r.judge(&l)
+	if len(in) < before.Targets {
+		r.room.release(in)
+		// What is no longer allowed is gone whoever lists it: both are judged by today's file.
+		old := List{Source: l.Source, Fault: l.Fault, parts: before.parts}
+		kept, most := r.judge(&old), r.d.cfg.TargetsFrom.MaxShrink
+		if float64(len(kept)-len(in)) > most*float64(len(kept)) {
+			old.HeldBack = fmt.Sprintf("names %d targets, and %d before: more are gone than max_shrink: %g allows; if that is meant, set max_shrink: 1 and reload",
+				len(in), len(kept), most)
+			l, in = old, kept
+		} else {
+			r.room.release(kept)
+			r.room.take(in)
 		}
-		named[name] = path
 	}
-	d.problems = append(d.problems, sub.problems...)
-	d.warnings = append(d.warnings, sub.warnings...)
-	return sub.cfg.Targets, len(data)
+	if l.Good = before.Good; l.Fault == "" && l.HeldBack == "" {
+		l.Good = time.Now()
+	}
+	l.Targets = len(in)
+	for i, p := range l.parts {
+		if r.d.env.digest != nil {
+			_, _ = r.d.env.digest.Write(p.data) // a hash.Hash never fails
+		}
+		l.parts[i].root = nil
+	}
+	for i := range in {
+		r.d.cfg.Targets = append(r.d.cfg.Targets, in[i].Target)
+	}
+	r.d.cfg.TargetsFrom.Lists = append(r.d.cfg.TargetsFrom.Lists, l)
+}
+
+// before is what was known of a source; empty if nothing was.
+func (r *listReader) before(source string) *List {
+	if c := r.d.env.before; c != nil {
+		for i := range c.TargetsFrom.Lists {
+			if l := &c.TargetsFrom.Lists[i]; l.Source == source {
+				return l
+			}
+		}
+	}
+	return &List{}
+}
+
+// files reads the files that a pattern names now.
+func (r *listReader) files(l, before *List) (parts []part) {
+	paths, _ := filepath.Glob(l.Source) // the pattern was tried
+	if len(paths) == 0 {
+		r.d.finding(true, "no file is named "+show(l.Source), "targets_from.files")
+	}
+	for _, path := range paths {
+		if r.read[path] {
+			continue
+		}
+		if r.read[path] = true; len(r.read) > maxListFiles {
+			l.fault(fmt.Errorf("more than %d files", maxListFiles))
+			break
+		}
+		p, err := r.file(path)
+		if err != nil {
+			l.fault(err)
+			i := slices.IndexFunc(before.parts, func(p part) bool { return p.name == path })
+			if i < 0 {
+				continue
+			}
+			p = before.parts[i]
+		}
+		parts = append(parts, p)
+	}
+	return parts
+}
+
+func (r *listReader) file(path string) (part, error) {
+	data, err := readRegular(path, r.left)
+	if err != nil {
+		return part{}, fmt.Errorf("%s: %w", path, err)
+	}
+	r.left -= len(data)
+	return parsePart(path, data)
+}
+
+// fault notes why something of a list is not to be had: the first reason.
+func (l *List) fault(err error) {
+	if l.Fault == "" {
+		l.Fault = err.Error()
+	}
 }
 
 // readRegular reads a file of at most so many octets. It does not wait for a pipe.
@@ -130,16 +195,4 @@ func readRegular(path string, most int) ([]byte, error) {
 		return nil, fmt.Errorf("all lists together are larger than %d MiB", maxFile>>20)
 	}
 	return data, nil
-}
-
-// Shrunk tells whether the lists have lost more targets since old than they may: a
-// list that was cut short must not silence a fleet's monitoring. Lists that are no
-// longer named at all were given up on purpose.
-func (c *Config) Shrunk(old *Config) error {
-	was, is := old.TargetsFrom.Listed, c.TargetsFrom.Listed
-	if len(c.TargetsFrom.Files) == 0 || float64(was-is) <= c.TargetsFrom.MaxShrink*float64(was) {
-		return nil
-	}
-	return fmt.Errorf("targets_from: the lists name %d targets, and %d before: more are gone than max_shrink: %g allows; if that is meant, set max_shrink: 1 and reload, or restart",
-		is, was, c.TargetsFrom.MaxShrink)
 }

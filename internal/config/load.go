@@ -11,8 +11,14 @@ import (
 )
 
 // Load reads a configuration file. A mistake in it gives an error of type
-// [Errors], which holds all of them.
-func Load(path string) (*Config, error) {
+// [Errors], which holds all of them. A mistake in a list of targets gives none: see
+// [TargetsFrom].
+func Load(path string) (*Config, error) { return LoadAfter(path, nil, nil) }
+
+// LoadAfter is Load at a reload: where a list is not to be had, or has lost too many
+// targets, that of before stays in force. fetched gives what a list elsewhere said last,
+// nil if that is not known.
+func LoadAfter(path string, before *Config, fetched Fetched) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
@@ -24,7 +30,7 @@ func Load(path string) (*Config, error) {
 	}
 	sum := sha256.New()
 	_, _ = sum.Write(data) // a hash.Hash never fails
-	e := env{digest: sum, hostname: os.Hostname, ephemeral: ephemeralPorts(), connected: connectedPrefixes()}
+	e := env{digest: sum, before: before, fetched: fetched, hostname: os.Hostname, ephemeral: ephemeralPorts(), connected: connectedPrefixes()}
 	if st, err := f.Stat(); err == nil {
 		e.exposed = st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0
 	}
@@ -56,13 +62,13 @@ func parse(name string, data []byte, e env) (*Config, error) {
 	for _, f := range d.later {
 		f()
 	}
-	d.readLists()
 	d.assignPaths()
 	d.hostName()
 	d.cfg.check(e, d.finding)
 	if err := d.errors(); err != nil {
 		return nil, err
 	}
+	d.readLists()
 	d.cfg.Warnings = tidy(d.warnings)
 	return d.cfg, nil
 }

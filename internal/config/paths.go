@@ -1,5 +1,7 @@
 package config
 
+import "github.com/llama-agent/llama-agent/internal/probe"
+
 // pathFields is how many equal paths lead to targets with certain tags.
 func pathFields(r *PathRule) []field {
 	return []field{
@@ -27,15 +29,18 @@ func (d *decoder) readPaths(v value) {
 // it has one of its own.
 func (d *decoder) assignPaths() {
 	for i := range d.cfg.Targets {
-		t := &d.cfg.Targets[i]
-		if t.Paths != 0 || d.given[targetPath(t)+".paths"] != nil {
-			continue
-		}
-		for _, r := range d.cfg.Probing.Paths {
-			if r.matches(t.Tags) {
-				t.Paths = r.Count
-				break
-			}
+		d.assignPath(&d.cfg.Targets[i], d.cfg.Probing.Paths)
+	}
+}
+
+func (d *decoder) assignPath(t *probe.Target, rules []PathRule) {
+	if t.Paths != 0 || d.given[targetPath(t)+".paths"] != nil {
+		return
+	}
+	for _, r := range rules {
+		if r.matches(t.Tags) {
+			t.Paths = r.Count
+			return
 		}
 	}
 }

@@ -26,26 +26,29 @@ func (d *decoder) targets(v value) {
 	pairs := v.pairs()
 	d.cfg.Targets = make([]probe.Target, len(pairs)) // not appended to: keys found later point into it
 	for i, p := range pairs {
-		t := &d.cfg.Targets[i]
-		*t = newTarget(p.key)
-		t.Tags = map[string]string{}
-		if err := checkText(p.key); err != nil {
-			d.put(p.at, p.path, "the target's name "+err.Error())
+		d.target(p, &d.cfg.Targets[i])
+	}
+}
+
+func (d *decoder) target(p pair, t *probe.Target) {
+	*t = newTarget(p.key)
+	t.Tags = map[string]string{}
+	if err := checkText(p.key); err != nil {
+		d.put(p.at, p.path, "the target's name "+err.Error())
+	}
+	fs := d.targetFields(t)
+	p.sectionElse(fs, func(tag pair) {
+		if near := nearest(tag.key, keysOf(fs)); near != "" {
+			tag.warn("is taken as a tag; did you mean %s? (under tags it is a tag for sure)", near)
 		}
-		fs := d.targetFields(t)
-		p.sectionElse(fs, func(tag pair) {
-			if near := nearest(tag.key, keysOf(fs)); near != "" {
-				tag.warn("is taken as a tag; did you mean %s? (under tags it is a tag for sure)", near)
-			}
-			readTag(tag, t.Tags)
-		})
-		p.oneOf("key", "key_file")
-		if p.sets("address") || d.bad[p.path] {
-			continue
-		}
-		if _, err := parseAddress(t.Address); err != nil {
-			d.put(p.at, p.path, err.Error()+": give its address")
-		}
+		readTag(tag, t.Tags)
+	})
+	p.oneOf("key", "key_file")
+	if p.sets("address") || d.bad[p.path] {
+		return
+	}
+	if _, err := parseAddress(t.Address); err != nil {
+		d.put(p.at, p.path, err.Error()+": give its address")
 	}
 }
 

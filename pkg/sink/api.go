@@ -14,6 +14,9 @@ type Handlers struct {
 	Health func() []string
 	// Metrics is served to Prometheus; nil: not.
 	Metrics *Metrics
+	// Lists returns what became of the lists of targets, as JSON has it; nil: there is no
+	// /status/lists.
+	Lists func() any
 	// Probe measures a target for /probe; nil: there is no /probe.
 	Probe ProbeFunc
 	// Token is asked for by /probe, which makes the agent act; "": it asks for none. What
@@ -26,12 +29,13 @@ type Handlers struct {
 
 // API returns the agent's read-only HTTP API:
 //
-//	/status      ok, as LLAMA's collector
-//	/influxdata  the last window in the form of LLAMA's collector
-//	/latency     the same in the form of the first, Python LLAMA
-//	/probe       a measurement of a target, made for the one who asks
-//	/healthz     200 or 503, with reasons
-//	/metrics     for Prometheus
+//	/status        ok, as LLAMA's collector
+//	/status/lists  what became of the lists of targets
+//	/influxdata    the last window in the form of LLAMA's collector
+//	/latency       the same in the form of the first, Python LLAMA
+//	/probe         a measurement of a target, made for the one who asks
+//	/healthz       200 or 503, with reasons
+//	/metrics       for Prometheus
 func API(h Handlers) http.Handler {
 	if h.Health == nil {
 		h.Health = func() []string { return nil }
@@ -46,6 +50,9 @@ func API(h Handlers) http.Handler {
 	})
 	mux.HandleFunc("/influxdata", jsonHandler(h.Latest.Influx))
 	mux.HandleFunc("/latency", jsonHandler(h.Latest.Latency))
+	if h.Lists != nil {
+		mux.HandleFunc("/status/lists", jsonHandler(func() ([]byte, error) { return encodeJSON(h.Lists()) }))
+	}
 	if h.Probe != nil {
 		mux.HandleFunc("/probe", probeHandler(h.Probe, h.Token))
 	}
