@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,11 +13,7 @@ import (
 // portUnreachables is how many ICMP errors the host's stack has sent to say that something cannot be reached.
 func portUnreachables(t *testing.T, h *lab.Host) int64 {
 	t.Helper()
-	var stat struct{ Kernel map[string]int64 }
-	out := tool(t, h, "nstat", "--json", "--zeros", "--ignore", "--noupdate", "IcmpOutDestUnreachs", "Icmp6OutDestUnreachs")
-	require.NoError(t, json.Unmarshal(out, &stat), "%s", out)
-	require.Len(t, stat.Kernel, 2)
-	return stat.Kernel["IcmpOutDestUnreachs"] + stat.Kernel["Icmp6OutDestUnreachs"]
+	return kernelCount(t, h, "IcmpOutDestUnreachs") + kernelCount(t, h, "Icmp6OutDestUnreachs")
 }
 
 // TestReceiverDies by kill -9. Its programs answer on until their lease is out; from then on its host refuses each
@@ -31,7 +26,7 @@ func TestReceiverDies(t *testing.T) {
 		far := runWith(t, h2, ", mode: tc, lease: 5s", "targets: {}\n")
 		tap, err := l.Fabric().Tap(h1)
 		require.NoError(t, err)
-		near := e.begin(t, l, h1, "", bothTargets(h2))
+		near := e.begin(t, l, h1, "timeout: 1s, late: 5s, window: 1s", bothTargets(h2))
 		near.writes(t, "six", 1)
 		far.kill(t)
 		eventually(t, func() bool { return portUnreachables(t, h2) > 100 }, "the host refuses probes")

@@ -59,11 +59,15 @@ const (
 
 // TestEvilReplies: the target answers most probes with something that is not their reply. It is counted and not
 // believed; only the honest answers, the replayed ones (once) and those with senseless stamps (without an RTT) are replies.
+// A reflector without counters says no direction. The target beside it does not feel it.
 func TestEvilReplies(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string) {
 		t.Parallel()
-		l := lab.ForTest(t, 3)
-		h1, h2, h3 := l.Host(1), l.Host(2), l.Host(3)
+		l := lab.ForTest(t, 4)
+		h1, h2, h3, h4 := l.Host(1), l.Host(2), l.Host(3), l.Host(4)
+		reflect(t, h4)
+		tap, err := l.Fabric().Tap(h1)
+		require.NoError(t, err)
 		right := udp(t, h2, netip.AddrPortFrom(h2.IPv4, lab.DefaultReflectorPort))
 		otherPort := udp(t, h2, netip.AddrPortFrom(h2.IPv4, 8862))
 		otherHost := udp(t, h3, netip.AddrPortFrom(h3.IPv4, lab.DefaultReflectorPort))
@@ -111,13 +115,15 @@ func TestEvilReplies(t *testing.T) {
 			}
 		}()
 
-		r := runWith(t, h1, ", interfaces: [eth0], mode: "+mode, "targets:\n  evil: {address: 10.77.2.2}\n")
+		r := runWith(t, h1, ", interfaces: [eth0], mode: "+mode, "targets:\n  evil: {address: 10.77.2.2}\n  honest: {address: 10.77.4.2}\n")
 		r.writes(t, "evil", 4)
 		r.stop(t)
 		require.NoError(t, right.Close())
 		<-stopped
 
+		left := requests(t, tap)
 		lines := readLines(t, r.output)
+		requireHonest(t, lines, left["10.77.4.2"])
 		got, _ := pathTo(lines, "evil")
 		own := last(t, lines)
 		t.Logf("tricks %v: %+v", done, got)
@@ -141,7 +147,7 @@ func TestEvilReplies(t *testing.T) {
 		require.Equal(t, done[wildStamps], own["collector_reply_bad_stamps"])
 		if mode == "tc" {
 			// Of the replays those too whose probe the collector has just forgotten.
-			believed := got.Received + got.Late
+			believed := got.Received + got.Late + left["10.77.4.2"]
 			require.GreaterOrEqual(t, own["kernel_captured"], believed+got.Duplicate)
 			require.LessOrEqual(t, own["kernel_captured"], believed+done[replayed], "and no other")
 		}

@@ -120,6 +120,40 @@ func TestRareLossIsTheKernelsCount(t *testing.T) {
 	})
 }
 
+// TestRareLossOfFramesIsTheKernelsCount: the same of probes that leave as frames, at 5,000 a second.
+func TestRareLossOfFramesIsTheKernelsCount(t *testing.T) {
+	t.Parallel()
+	l := lab.ForTest(t, 2)
+	lab.Require(t, lab.Nftables)
+	h1, h2 := l.Host(1), l.Host(2)
+	runWith(t, h2, ", mode: tc", fmt.Sprintf("reflector: {peers: [%s/32]}\ntargets: {}\n", h1.IPv4))
+	var faults [2]*lab.Fault
+	for i, r := range []lab.Rule{
+		{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Every: 10_000},
+		{From: h2, To: h1, SrcPort: lab.DefaultReflectorPort, Every: 10_000},
+	} {
+		var err error
+		faults[i], err = l.Fabric().Drop(r)
+		require.NoError(t, err)
+	}
+	tap, err := l.Fabric().Tap(h1)
+	require.NoError(t, err)
+	near := (&running{host: h1, datapath: ", mode: tc, interfaces: [eth0]", pace: "ports: 20, interval: 4ms",
+		probing: ", emit: packet, max_rate_per_target: 5000"}).begin(t, oneTarget)
+	near.logs(t, "probes leave as frames")
+	eventually(t, func() bool { return hits(t, faults[0]) >= 2 && hits(t, faults[1]) >= 2 }, "two drops each way")
+	near.stop(t)
+	records, err := tap.Stop()
+	require.NoError(t, err)
+	sum, _ := pathTo(readLines(t, near.output), "one")
+	reasons := reasonsOf(t, near)
+	r := result{counts: sum, Overrun: reasons["overrun"], Reasons: reasons}
+	r.NotSent -= r.Overrun
+	require.Positive(t, r.LostForward)
+	require.Positive(t, r.LostReverse)
+	requireLoss(t, &r, records, hits(t, faults[0]), hits(t, faults[1]))
+}
+
 // hits reads a fault's counter in the kernel; a nil fault has none.
 func hits(t *testing.T, f *lab.Fault) int64 {
 	t.Helper()

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -218,21 +217,18 @@ func TestFramesInAFullQueue(t *testing.T) {
 	near := (&running{host: h1, datapath: ", mode: tc, interfaces: [eth0]", probing: ", emit: packet"}).begin(t, bothTargets(h2))
 	near.logs(t, "probes leave as frames")
 	near.writes(t, "six", 1)
-	tool(t, h1, "tc", strings.Fields("qdisc add dev eth0 root tbf rate 64kbit burst 1600 limit 3000")...)
+	queue := fill(t, h1, "64kbit")
 	_, n := pathTo(readLines(t, near.output), "six")
 	near.writes(t, "six", n+3)
 	near.stop(t)
-	var queue []struct{ Drops int64 }
-	require.NoError(t, json.Unmarshal(tool(t, h1, "tc", "-s", "-json", "qdisc", "show", "dev", "eth0"), &queue))
 	records, err := tap.Stop()
 	require.NoError(t, err)
 	sum := pathToBoth(readLines(t, near.output))
 	reasons := reasonsOf(t, near)
-	t.Logf("%+v %v, queue %+v", sum, reasons, queue)
+	t.Logf("%+v %v", sum, reasons)
 	require.EqualValues(t, lab.RTTTruth(records, lab.TruthOptions{}).Requests, sum.Sent)
 	require.Positive(t, reasons["no_buffer"])
-	require.Len(t, queue, 1)
-	require.Equal(t, queue[0].Drops, reasons["no_buffer"])
+	queue.requireDrops(t, reasons["no_buffer"])
 	require.Equal(t, sum.NotSent, reasons["no_buffer"]+reasons["overrun"])
 	require.Equal(t, sum.Sent, sum.Received+sum.Late)
 }

@@ -30,15 +30,19 @@ type running struct {
 	pin, datapath  string // datapath is what the configuration says of it beside the pin
 	probing, self  string // likewise, of probing beside ports and times, of the host beside its name
 	times          string // of probing, instead of runTimes
+	pace           string // of probing, instead of runPace
 }
 
 // runTimes are an agent's timeouts where the test has no others.
 const runTimes = "timeout: 200ms, late: 400ms, window: 1s"
 
+// runPace is how often an agent probes where the test has nothing else: 100 probes/s a target.
+const runPace = "ports: 2, interval: 20ms"
+
 const runConfig = `
 host: {name: prober, tags: {rack: r1}%s}
 datapath: {pin: %s%s}
-probing: {ports: 2, interval: 20ms, %s%s}
+probing: {%s, %s%s}
 sinks:
   - file: {path: %s}
 %s`
@@ -72,8 +76,8 @@ func (r *running) begin(t testing.TB, more string) *running {
 
 func (r *running) configure(t testing.TB, more string) {
 	t.Helper()
-	times := cmp.Or(r.times, runTimes)
-	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.self, r.pin, r.datapath, times, r.probing, r.output, more), 0o600))
+	pace, times := cmp.Or(r.pace, runPace), cmp.Or(r.times, runTimes)
+	require.NoError(t, os.WriteFile(r.config, fmt.Appendf(nil, runConfig, r.self, r.pin, r.datapath, pace, times, r.probing, r.output, more), 0o600))
 }
 
 func (r *running) start(t testing.TB) {

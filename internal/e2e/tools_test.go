@@ -51,6 +51,16 @@ func counter(t testing.TB, h *lab.Host, name string) int {
 	return 0
 }
 
+// kernelCount reads one counter of the host's stack, by the name that nstat(8) has for it.
+func kernelCount(t testing.TB, h *lab.Host, name string) int64 {
+	t.Helper()
+	var stat struct{ Kernel map[string]int64 }
+	out := tool(t, h, "nstat", "--json", "--zeros", "--ignore", "--noupdate", name)
+	require.NoError(t, json.Unmarshal(out, &stat), "%s", out)
+	require.Contains(t, stat.Kernel, name)
+	return stat.Kernel[name]
+}
+
 // ip runs iproute2 in the host.
 func ip(t testing.TB, h *lab.Host, args string) {
 	t.Helper()
