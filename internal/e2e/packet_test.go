@@ -229,6 +229,6 @@ func TestFramesInAFullQueue(t *testing.T) {
 	require.EqualValues(t, lab.RTTTruth(records, lab.TruthOptions{}).Requests, sum.Sent)
 	require.Positive(t, reasons["no_buffer"])
 	queue.requireDrops(t, reasons["no_buffer"])
-	require.Equal(t, sum.NotSent, reasons["no_buffer"]+reasons["overrun"])
+	require.Equal(t, sum.NotSent, reasons["no_buffer"]+reasons["overrun"]+reasons["slowed"], "it may spare its host, too")
 	require.Equal(t, sum.Sent, sum.Received+sum.Late)
 }
