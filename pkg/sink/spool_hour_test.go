@@ -3,6 +3,8 @@ package sink
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/llama-agent/llama-agent/internal/probe"
 )
 
 // database takes 12 batches/s while it is up, and remembers how long each had waited.
@@ -125,4 +129,36 @@ func TestAnHourWithLittleRoom(t *testing.T) {
 		require.Equal(t, 36, d.lines, "the last six minutes")
 		require.NoError(t, q.Close(t.Context()))
 	})
+}
+
+// What an hour at 5,000 lines/s takes on disk, of lines whose figures differ as those of paths do, in batches
+// of the default size: less than spool.max_size is by default.
+func TestAnHourFitsOnDisk(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	around := func(us float64) (h probe.Hist) {
+		for range 320 {
+			h.Record(int64(us * 1e3 * math.Exp(random.NormFloat64()*0.3)))
+		}
+		return h
+	}
+	const paths = 1400 // 1 MiB
+	w := window()
+	for i := range paths {
+		p := plainPath()
+		p.Dst = fmt.Sprintf("reflector%05d", i)
+		p.Counts = probe.Counts{Sent: 320, Received: 320}
+		p.RTT, p.Responder, p.SendLate, p.Jitter = around(30), around(3), around(3), probe.Some(random.Float64()*2e4)
+		w.Paths = append(w.Paths, p)
+	}
+	text, lines, err := NewEncoder(testHost, EncoderOptions{Log: quiet()}).Window(nil, w)
+	require.NoError(t, err)
+	require.Equal(t, paths, lines)
+	require.Less(t, len(text), 1<<20)
+	var p packer
+	packed, err := p.pack([]Batch{{Data: text, Lines: lines}})
+	require.NoError(t, err)
+	each := float64(blocks(int64(len(packed)))) / paths
+	hour := each * 5000 * 3600
+	t.Logf("%.0f octets a line, %.2f GiB", each, hour/(1<<30))
+	require.Less(t, hour, float64(1<<30))
 }
