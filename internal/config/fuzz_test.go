@@ -1,8 +1,10 @@
 package config
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,4 +86,28 @@ func requireSound(t *testing.T, c *Config) {
 		require.Equal(t, s.Kind == KindFile, s.File.Path != "")
 		require.Equal(t, s.Kind == KindInflux, s.Influx.URL != "")
 	}
+}
+
+// FuzzParseTarget: what anyone with a token may ask for is an address or a name and a port, or is refused in a few words;
+// what it was read as, written out, is read as the same.
+func FuzzParseTarget(f *testing.F) {
+	for _, s := range []string{"h", "h:862", "10.0.0.1:1", "fd00::1", "[fd00::1]:65535", "[::ffff:10.0.0.1]:5", "h:", "[h]:1", "fe80::1%eth0", "a.b.:7", "0:0", "::"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		target, err := ParseTarget(s)
+		if err != nil {
+			require.Less(t, len(err.Error()), 512)
+			return
+		}
+		require.NotZero(t, target.Port)
+		require.LessOrEqual(t, len(target.Address), 254)
+		if a := literal(target.Address); a.IsValid() {
+			require.Equal(t, a.String(), target.Address)
+			require.False(t, a.IsMulticast() || a.IsUnspecified() || a.Zone() != "")
+		}
+		again, err := ParseTarget(net.JoinHostPort(target.Address, strconv.Itoa(int(target.Port))))
+		require.NoError(t, err)
+		require.Equal(t, []any{target.Address, target.Port}, []any{again.Address, again.Port})
+	})
 }

@@ -94,7 +94,7 @@ func (b *board) variables(t *testing.T, f fleet, s querier) (all, one choices) {
 	t.Helper()
 	all = choices{variables: map[string]boardVariable{}, values: map[string][]string{}, macros: map[string]string{
 		"timeFilter": fmt.Sprintf("time >= %dms and time <= %dms", f.from.UnixMilli(), f.to.UnixMilli()),
-		"__interval": fleetWindow.String(), "__rate_interval": (4 * fleetWindow).String(), "__range": fmt.Sprintf("%.0fs", f.to.Sub(f.from).Seconds()),
+		"__interval": fleetWindow.String(), "__interval_ms": fmt.Sprint(fleetWindow.Milliseconds()), "__rate_interval": (4 * fleetWindow).String(), "__range": fmt.Sprintf("%.0fs", f.to.Sub(f.from).Seconds()),
 	}}
 	for _, v := range b.Templating.List {
 		all.variables[v.Name] = v

@@ -25,6 +25,7 @@ import (
 type fleet struct {
 	text     string // line protocol
 	metrics  string // h2's /metrics, at the end
+	scraper  *servers.Prometheus
 	lines    []line
 	from, to time.Time // whole minutes
 }
@@ -39,6 +40,7 @@ spool: {path: %[5]s}
 sinks:
   - file: {path: %[4]s}
   - influx: {url: "http://127.0.0.1:9", database: llama} # nothing listens: lines wait
+api: {listen: ":5000"}
 targets:
 `
 
@@ -72,6 +74,7 @@ func probeOnce(t *testing.T) fleet {
 	}
 	ip(t, l.Host(2), "route add unreachable 10.99.0.0/16")
 	dir := t.TempDir()
+	f := fleet{scraper: servers.NewPrometheus(t, l.Host(1), fleetScrapes)}
 	var all []*running
 	for i := 1; i <= 3; i++ {
 		r := &running{host: l.Host(i), config: filepath.Join(dir, fmt.Sprint("config", i)), output: filepath.Join(dir, fmt.Sprint("lines", i)), pin: newPin()}
@@ -86,11 +89,11 @@ func probeOnce(t *testing.T) fleet {
 		r.start(t)
 		all = append(all, r)
 	}
+	serveBusy(t, all[0])
 	all[1].get(t, "/metrics") // from now on it counts
 	for i, r := range all {
 		r.writes(t, fmt.Sprintf("h%d.lab", (i+1)%3+1), 5)
 	}
-	var f fleet
 	_, f.metrics = all[1].get(t, "/metrics")
 	for _, r := range all {
 		r.signal(t, syscall.SIGTERM)
@@ -148,6 +151,7 @@ func TestGrafana(t *testing.T) {
 	t.Run("metrics", func(t *testing.T) { checkScrapedNames(t, f.metrics) })
 	t.Run("InfluxDB 1.6", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux16(t, nil)) })
 	t.Run("InfluxDB 1.8", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux18(t, nil, "")) })
+	t.Run("Prometheus", func(t *testing.T) { runDashboards(t, "prometheus", f, promSource{f.scraper.Server}) })
 	t.Run("VictoriaMetrics", func(t *testing.T) {
 		v := servers.NewVictoria(t, nil)
 		post(t, v.Server, "/write", f.text)
@@ -224,7 +228,10 @@ func runDashboards(t *testing.T, source string, f fleet, s querier) {
 					require.NotEmpty(t, rows, "%s: %s", name, one.expand(q))
 				}
 			}
-			if p.isMatrix() {
+			switch {
+			case p.isMatrix() && source == "prometheus":
+				checkScrapedMatrix(t, f, s, b, p, all)
+			case p.isMatrix():
 				checkMatrix(t, f, s, b, p, all)
 			}
 		}
@@ -256,12 +263,7 @@ func checkMatrix(t *testing.T, f fleet, s querier, b board, p boardPanel, all ch
 				}
 				return rttOfCell(lines, figure.Value)
 			})
-			got := map[[2]string]float64{}
-			for _, r := range s.run(t, c.expand(p.Targets[0]), p.Targets[0], f) {
-				at := [2]string{tagBy(r.labels, "src", by.Text), tagBy(r.labels, "dst", by.Text)}
-				require.NotContains(t, got, at, "a cell twice")
-				got[at] = r.values[len(r.values)-1]
-			}
+			got := drawn(t, f, s, c, p, by.Text)
 			require.Len(t, got, len(want), "%v", got)
 			for at, x := range want {
 				require.InDelta(t, x, got[at], 1e-6*math.Abs(x)+1e-12, "%s by %s, %s: %v", p.Title, by.Text, figure.Value, at)
@@ -277,6 +279,18 @@ func checkMatrix(t *testing.T, f fleet, s querier, b board, p boardPanel, all ch
 			}
 		}
 	}
+}
+
+// drawn are the cells of a matrix.
+func drawn(t *testing.T, f fleet, s querier, c choices, p boardPanel, by string) map[[2]string]float64 {
+	t.Helper()
+	got := map[[2]string]float64{}
+	for _, r := range s.run(t, c.expand(p.Targets[0]), p.Targets[0], f) {
+		at := [2]string{tagBy(r.labels, "src", by), tagBy(r.labels, "dst", by)}
+		require.NotContains(t, got, at, "a cell twice")
+		got[at] = r.values[len(r.values)-1]
+	}
+	return got
 }
 
 // cells puts lines of llama_path where the matrix has them, by the tag, and makes one figure of each path's, the worst.

@@ -110,7 +110,13 @@ func (r *running) get(t testing.TB, path string) (status int, body string) {
 // ask is get with an Authorization header, where one is given.
 func (r *running) ask(t testing.TB, path string, credentials ...string) (status int, body string) {
 	t.Helper()
-	err := r.host.Do(func() error {
+	status, body, err := r.request(path, credentials...)
+	require.NoError(t, err)
+	return status, body
+}
+
+func (r *running) request(path string, credentials ...string) (status int, body string, err error) {
+	err = r.host.Do(func() error {
 		c, err := net.Dial("tcp", "127.0.0.1:5000")
 		if err != nil {
 			return err
@@ -132,8 +138,7 @@ func (r *running) ask(t testing.TB, path string, credentials ...string) (status 
 		status, body = resp.StatusCode, string(b)
 		return err
 	})
-	require.NoError(t, err)
-	return status, body
+	return status, body, err
 }
 
 // requests counts the probes that left the host to each address, by a tap at its port.

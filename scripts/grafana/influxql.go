@@ -38,6 +38,9 @@ func (q influxQL) by(tags []string) variable {
 	return custom("by", "Cells by", options)
 }
 
+func (influxQL) rtts() []option { return rttFields() }
+func (influxQL) rttOf() string  { return "Of the worst window." }
+
 func (influxQL) byHost() string { return "_{0}" }
 
 func (influxQL) values(measurement, tag string, w *within) any {

@@ -36,7 +36,7 @@ func matrix(s source, tags []string) dashboard {
 	b.row(14, cells("Loss", "Part of the probes that was lost, of windows in which the source's host dropped nothing itself. Row: source. Column: destination. Empty: nobody probes it. "+
 		"\"own drops\": no window without. Loss is not of a clock: windows of all clocks count.",
 		s.lossMatrix(), fieldDefaults{Unit: "percentunit", Decimals: ptr(2), Thresholds: lossSteps, Mappings: noFigure("own drops", "blue")}, links...))
-	rtt := cells("RTT, ${rtt:text}, clock $clock", "Of the worst window. \"no reply\": probes left and none came back. A matrix a clock, since they must not be compared to the microsecond.",
+	rtt := cells("RTT, ${rtt:text}, clock $clock", s.rttOf()+" \"no reply\": probes left and none came back. A matrix a clock, since they must not be compared to the microsecond.",
 		s.rttMatrix(), fieldDefaults{Unit: "µs", Decimals: ptr(0), Thresholds: rttSteps, Mappings: noFigure("no reply", "dark-purple")}, links...)
 	rtt.Repeat, rtt.RepeatDirection = "clock", "v"
 	b.row(14, rtt)
@@ -44,9 +44,9 @@ func matrix(s source, tags []string) dashboard {
 		"&var-class=${__data.fields.class}&var-family=${__data.fields.family}&${__url_time_range}"}
 	b.row(10,
 		table("Worst loss", "Paths, likewise of windows without own drops.", "loss", s.worstLoss(), fieldDefaults{Unit: "percentunit", Thresholds: lossSteps}, pathLink),
-		table("Worst RTT, ${rtt:text}", "Of the worst window.", "RTT", s.worstRTT(), fieldDefaults{Unit: "µs", Thresholds: rttSteps}, pathLink),
+		table("Worst RTT, ${rtt:text}", s.rttOf(), "RTT", s.worstRTT(), fieldDefaults{Unit: "µs", Thresholds: rttSteps}, pathLink),
 	)
-	variables := append([]variable{s.by(tags), cellVariable(s), rttVariable()}, pathFilters(s, tags)...)
+	variables := append([]variable{s.by(tags), cellVariable(s), rttVariable(s)}, pathFilters(s, tags)...)
 	return newDashboard(s, "matrix", "matrix", "Loss and RTT, source by destination.", b, append(variables, clock(s))...)
 }
 
@@ -70,10 +70,16 @@ func cellVariable(s source) variable {
 	return custom("cell", "Cell shows", []option{{Selected: true, Text: "worst path", Value: "max"}, {Text: "mean of its paths", Value: mean}})
 }
 
-func rttVariable() variable {
-	options := []option{{Selected: true, Text: "99 %", Value: "rtt_p99_us"}}
-	for _, o := range [][2]string{{"median", "rtt_p50_us"}, {"90 %", "rtt_p90_us"}, {"mean", "rtt_mean_us"}, {"minimum", "rtt_min_us"}, {"maximum", "rtt_max_us"}} {
-		options = append(options, option{Text: o[0], Value: o[1]})
+// rttFields are fields of llama_path.
+func rttFields() (all []option) {
+	for _, o := range [][2]string{{"99 %", "p99"}, {"median", "p50"}, {"90 %", "p90"}, {"mean", "mean"}, {"minimum", "min"}, {"maximum", "max"}} {
+		all = append(all, option{Text: o[0], Value: "rtt_" + o[1] + "_us"})
 	}
+	return all
+}
+
+func rttVariable(s source) variable {
+	options := s.rtts()
+	options[0].Selected = true
 	return custom("rtt", "RTT", options)
 }

@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // ptr makes room for nil, which says more than 0.
 func ptr[T any](v T) *T { return &v }
 
@@ -12,8 +14,15 @@ type board struct {
 
 const width = 24
 
-// row adds panels beside each other, all of the same width and height.
+// row adds panels beside each other, all of the same width and height: those of which the data source has a figure.
 func (b *board) row(height int, panels ...panel) {
+	for i := range panels {
+		panels[i].Targets = slices.DeleteFunc(panels[i].Targets, func(t target) bool { return t.Query == "" && t.Expr == "" })
+	}
+	panels = slices.DeleteFunc(panels, func(p panel) bool { return len(p.Targets) == 0 })
+	if len(panels) == 0 {
+		return
+	}
 	w := width / len(panels)
 	for i, p := range panels {
 		p.ID = len(b.panels) + 1

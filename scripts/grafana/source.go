@@ -1,7 +1,7 @@
 package main
 
 // source puts the questions of the dashboards into the language of one data source. What it returns has no refId and
-// no data source yet: the panel gives them.
+// no data source yet: the panel gives them. A target without a query is a figure that the data source does not have.
 //
 // "Clean" windows are those without host_drops: the others are no evidence against the network.
 type source interface {
@@ -13,6 +13,10 @@ type source interface {
 	by(tags []string) variable
 	// byHost is its value for one host a row.
 	byHost() string
+	// rtts are the figures of round trips that a matrix can have, the first of them before anyone chooses.
+	rtts() []option
+	// rttOf says of what a cell's figure is.
+	rttOf() string
 	// values asks for the values of a tag of llama_path or llama_agent, if within is not nil only where that
 	// tag has a value that the variable within.name allows.
 	values(measurement, tag string, within *within) any
@@ -61,7 +65,7 @@ const (
 )
 
 func sources(tags []string) []source {
-	return []source{newInfluxQL(tags), newVictoriaMetrics(tags)}
+	return []source{newInfluxQL(tags), newVictoriaMetrics(tags), newScraped(tags)}
 }
 
 // host is the name among tags for the host itself, whose tags are src and dst.

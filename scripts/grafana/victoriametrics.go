@@ -36,6 +36,9 @@ func (q victoriaMetrics) by(tags []string) variable {
 	return custom("by", "Cells by", options)
 }
 
+func (victoriaMetrics) rtts() []option { return rttFields() }
+func (victoriaMetrics) rttOf() string  { return "Of the worst window." }
+
 func (victoriaMetrics) byHost() string { return "src,dst" }
 
 func (victoriaMetrics) values(measurement, tag string, w *within) any {
