@@ -161,6 +161,17 @@ func manyTargets(n int) string {
 	return b.String()
 }
 
+// A list of 10 MB is loaded whole.
+func TestListOf10MB(t *testing.T) {
+	list := strings.ReplaceAll(manyTargets(40_000), "}\n", ", rack: "+strings.Repeat("x", 250)+"}\n")
+	require.Greater(t, len(list), 10_000_000)
+	const slow = "probing: {interval: 1h, window: 1h, max_rate: 1000, allow: [10.0.0.0/8]}\n"
+	c, err := listed(t, slow+fromLists, map[string]string{"x.yaml": list})
+	require.NoError(t, err)
+	require.Len(t, c.Targets, 40_000)
+	require.Empty(t, c.TargetsFrom.Lists[0].Problems)
+}
+
 // A pipe is no list, and nothing waits for it; nor is a pattern that names nothing an error.
 func TestListsThatAreNone(t *testing.T) {
 	c, err := listed(t, "targets_from: {files: [/dev/null]}\n", nil)
