@@ -17,6 +17,7 @@ import (
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/internal/probe"
 	"github.com/llama-agent/llama-agent/pkg/collector"
+	"github.com/llama-agent/llama-agent/pkg/discover"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
@@ -44,6 +45,9 @@ type agent struct {
 	metrics  *sink.Metrics
 
 	answered atomic.Pointer[collector.Collector] // the last collector
+
+	discovered *discover.Lists   // targets that are listed elsewhere; nil: none ever
+	given      map[string][]byte // what the last load had of them; owned by the goroutine of run
 
 	own    own // what the agent says of itself beside its parts' counters
 	prober prober

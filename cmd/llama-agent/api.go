@@ -29,7 +29,7 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 		return fmt.Errorf("serve api: %w (choose another api.listen, or \"\" for none)", err)
 	}
 	host, _, _ := net.SplitHostPort(cfg.API.Listen) // Listen took it
-	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Metrics: metrics, Health: a.health, Lists: a.own.listStates, Probe: a.prober.probe,
+	server := sink.NewServer(sink.API(sink.Handlers{Latest: latest, Metrics: metrics, Health: a.health, Lists: a.listStates, Probe: a.prober.probe,
 		Token: string(cfg.API.Token), Hosts: append([]string{host, cfg.Host.Name}, cfg.API.Hosts...)}))
 	a.serving = start(func(ctx context.Context) error {
 		context.AfterFunc(ctx, func() {

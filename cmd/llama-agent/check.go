@@ -63,7 +63,11 @@ of targets is wrong (which an agent runs without).`,
 }
 
 func check(ctx context.Context, file, output string, w io.Writer) error {
-	cfg, err := loadConfig(file, nil, slog.New(slog.DiscardHandler))
+	asked := askedLists{}
+	cfg, err := loadConfig(file, nil, asked.known, slog.New(slog.DiscardHandler))
+	if err == nil && asked.ask(ctx, &cfg.TargetsFrom) {
+		cfg, err = loadConfig(file, nil, asked.known, slog.New(slog.DiscardHandler))
+	}
 	if err != nil {
 		return err
 	}
@@ -78,7 +82,7 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	for _, p := range cfg.Warnings {
 		all = append(all, finding{Name: "configuration", Detail: p.String()})
 	}
-	lists, good := checkLists(cfg.TargetsFrom.Lists)
+	lists, good := checkLists(cfg.TargetsFrom.Lists, asked)
 	all = append(all, lists...)
 	if file != "" {
 		all = append(all, finding{Name: "configuration", OK: true, Detail: fmt.Sprintf("%s: %d targets, %d classes, %d ports",

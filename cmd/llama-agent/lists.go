@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
 	"log/slog"
 	"slices"
 	"time"
@@ -52,56 +52,49 @@ type listState struct {
 	HeldBack string   `json:"held_back,omitempty"`
 	Good     string   `json:"good,omitempty"` // RFC 3339
 	Age      *int64   `json:"age_seconds,omitempty"`
+	Stale    bool     `json:"stale"`
 }
 
-// listStates is for the API.
-func (o *own) listStates() any {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	out := []listState{}
-	for _, l := range o.lists {
+// listsNow is what became of the lists, and what is known of those elsewhere since.
+func (a *agent) listsNow() []listState {
+	a.own.mu.Lock()
+	lists := a.own.lists
+	a.own.mu.Unlock()
+	out := make([]listState, len(lists))
+	for i, l := range lists {
 		s := listState{Source: l.Source, Targets: l.Targets, Refused: l.Refused, Reasons: []string{}, Fault: l.Fault, HeldBack: l.HeldBack}
 		for _, p := range l.Problems {
 			s.Reasons = append(s.Reasons, p.String())
 		}
-		if !l.Good.IsZero() {
-			age := int64(time.Since(l.Good).Seconds())
-			s.Good, s.Age = l.Good.UTC().Format(time.RFC3339), &age
+		good := l.Good
+		if d, ok := a.discovered.State(l.Source); ok {
+			s.Fault, good, s.Stale = cmp.Or(s.Fault, d.Fault), d.Good, d.Stale
 		}
-		out = append(out, s)
+		if !good.IsZero() {
+			age := max(0, int64(time.Since(good).Seconds()))
+			s.Good, s.Age = good.UTC().Format(time.RFC3339), &age
+		}
+		out[i] = s
 	}
 	return out
 }
 
+func (a *agent) listStates() any { return a.listsNow() }
+
 // listFields is what llama_agent says of the lists.
-func listFields(lists []config.List) []sink.AgentField {
-	var refused, faulty, held int64
+func listFields(lists []listState) []sink.AgentField {
+	var refused, faulty, held, stale int64
 	for _, l := range lists {
 		refused += int64(l.Refused)
 		faulty += oneIf(l.Fault != "")
 		held += oneIf(l.HeldBack != "")
+		stale += oneIf(l.Stale)
 	}
 	return []sink.AgentField{
 		sink.AgentInt("config_lists", int64(len(lists))),
 		sink.AgentInt("config_lists_faulty", faulty),
 		sink.AgentInt("config_lists_held_back", held),
 		sink.AgentInt("config_lists_refused", refused),
+		sink.AgentInt("config_lists_stale", stale),
 	}
-}
-
-// checkLists is what check says of the lists; good: nothing of them is left out.
-func checkLists(lists []config.List) (out []finding, good bool) {
-	good = true
-	for _, l := range lists {
-		f := finding{Name: "list", OK: l.Fault == "" && l.Refused == 0, Detail: fmt.Sprintf("%s: %d targets, %d entries left out", l.Source, l.Targets, l.Refused)}
-		if l.Fault != "" {
-			f.Detail += ": " + l.Fault
-		}
-		out = append(out, f)
-		for _, p := range l.Problems {
-			out = append(out, finding{Name: "list", Detail: p.String()})
-		}
-		good = good && f.OK
-	}
-	return out, good
 }

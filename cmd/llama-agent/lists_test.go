@@ -14,6 +14,6 @@ func TestListsOutcome(t *testing.T) {
 	require.Equal(t, reloadDone, listsOutcome([]config.List{good}))
 	require.Equal(t, reloadPartial, listsOutcome([]config.List{good, faulty}))
 	require.Equal(t, reloadHeldBack, listsOutcome([]config.List{faulty, held}))
-	require.Equal(t, map[string]float64{"config_lists": 3, "config_lists_faulty": 1, "config_lists_held_back": 1, "config_lists_refused": 3},
-		valuesOf(listFields([]config.List{good, faulty, held})))
+	require.Equal(t, map[string]float64{"config_lists": 3, "config_lists_faulty": 1, "config_lists_held_back": 1, "config_lists_refused": 3, "config_lists_stale": 1},
+		valuesOf(listFields([]listState{{Refused: 3}, {Fault: "x"}, {HeldBack: "x", Stale: true}})))
 }

@@ -81,7 +81,7 @@ func (p *pinFlags) folder() (string, error) {
 	cfg := config.Default()
 	if p.file != "" {
 		var err error
-		if cfg, err = loadConfig(p.file, nil, slog.New(slog.DiscardHandler)); err != nil {
+		if cfg, err = loadConfig(p.file, nil, nil, slog.New(slog.DiscardHandler)); err != nil {
 			return "", err
 		}
 	}

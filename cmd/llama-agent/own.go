@@ -133,7 +133,6 @@ func (o *own) configuration() (out []sink.AgentField) {
 	if !o.since.IsZero() {
 		out = append(out, sink.AgentInt("config_loaded_timestamp_seconds", o.since.Unix()),
 			sink.AgentInt("config_targets", int64(o.targets)), sink.AgentInt("config_targets_listed", int64(o.listed)))
-		out = append(out, listFields(o.lists)...)
 	}
 	return append(out,
 		sink.AgentInt("config_reloads_done", int64(o.reloads[reloadDone])),

@@ -57,7 +57,10 @@ error, and it ends as by SIGTERM when standard input does.`,
 
 func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
 	limitHeap()
-	cfg, err := loadConfig(file, nil, log)
+	a := &agent{log: log, stdout: stdout, outputs: map[string]opened{}}
+	listsChanged := a.followLists()
+	defer a.discovered.Close()
+	cfg, err := loadConfig(file, nil, a.fetched, log)
 	if err != nil {
 		return err
 	}
@@ -67,7 +70,6 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything runs: it ends a program that does not ask for it
 	defer signal.Stop(hup)
-	a := &agent{log: log, stdout: stdout, outputs: map[string]opened{}}
 	if file == "" && !telegraf {
 		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Ordered: true, Log: log})
 	}
@@ -103,6 +105,8 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 			notifyReloading()
 			reloadFrom(ctx, a, file, telegraf)
 			notifyReady()
+		case <-listsChanged:
+			reloadFrom(ctx, a, file, telegraf)
 		}
 	}
 }
@@ -116,11 +120,11 @@ func (a *agent) failed() <-chan struct{} {
 }
 
 // loadConfig reads the file, and lists of targets in the place of those of before, which may be nil.
-func loadConfig(file string, before *config.Config, log *slog.Logger) (*config.Config, error) {
+func loadConfig(file string, before *config.Config, fetched config.Fetched, log *slog.Logger) (*config.Config, error) {
 	if file == "" {
 		return config.Default(), nil
 	}
-	cfg, err := config.LoadAfter(file, before, nil)
+	cfg, err := config.LoadAfter(file, before, fetched)
 	if err != nil {
 		return nil, fmt.Errorf("configuration is wrong:\n%w", err)
 	}
@@ -153,6 +157,7 @@ func beginOrFallBack(ctx context.Context, a *agent, cfg *config.Config, mayFallB
 func (a *agent) loaded() {
 	a.own.loaded(a.cfg)
 	a.prober.use(a.cfg)
+	a.useLists(&a.cfg.TargetsFrom)
 }
 
 func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
@@ -160,7 +165,7 @@ func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {
 		a.log.Info("nothing to load again: no configuration file")
 		return
 	}
-	cfg, err := loadConfig(file, a.cfg, a.log)
+	cfg, err := loadConfig(file, a.cfg, a.fetched, a.log)
 	if err != nil {
 		a.own.reloaded(reloadRefused)
 		a.log.Error("configuration kept as it was", "error", err)

@@ -95,7 +95,7 @@ func scrape(ctx context.Context, file string, once bool, stdout io.Writer, log *
 // loadScrape loads a configuration that has something to ask. The agent of the same file
 // has the spool itself.
 func loadScrape(file string, log *slog.Logger) (*config.Config, error) {
-	cfg, err := loadConfig(file, nil, log)
+	cfg, err := loadConfig(file, nil, nil, log)
 	if err != nil {
 		return nil, err
 	}

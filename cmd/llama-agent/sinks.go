@@ -177,6 +177,7 @@ func closeOutputs(list []sink.Output) error {
 // fields is what llama_agent says of the agent.
 func (a *agent) fields(f *sink.Fanout) []sink.AgentField {
 	out := append(f.Encoder().Stats().Fields(), a.own.fields()...)
+	out = append(out, listFields(a.listsNow())...)
 	for _, o := range f.Outputs() {
 		out = append(out, o.Stats().Fields("sink_"+fieldName(o.Name())+"_")...)
 	}

@@ -37,6 +37,7 @@ type decoder struct {
 	later    []func()              // what refers to other keys, by name
 	keys     map[string][]byte     // reflector.keys; nil if one is wrong
 	expanded int
+	away     bool // the file is not of this host, and names none of its files
 }
 
 func newDecoder(file string, e env) *decoder {

@@ -44,10 +44,12 @@ func TestDocumentHasEveryKey(t *testing.T) {
 // Writing a documented default changes nothing.
 func TestDocumentedDefaults(t *testing.T) {
 	need := map[string]string{ // what an element of a list or map needs beside the key
-		"sinks.file":     "path: f, ",
-		"sinks.influx":   "url: 'http://h', database: d, ",
-		"sinks.socket":   "address: 'tcp://h:1', ",
-		"reflector.auth": "prefix: 10.0.0.0/8, key: k, ",
+		"sinks.file":        "path: f, ",
+		"sinks.influx":      "url: 'http://h', database: d, ",
+		"sinks.socket":      "address: 'tcp://h:1', ",
+		"reflector.auth":    "prefix: 10.0.0.0/8, key: k, ",
+		"targets_from.urls": "url: 'https://h/l', ",
+		"targets_from.srv":  "name: _a._udp.b, ",
 	}
 	const keys = "keys: {k: {hex: 000102030405060708090a0b0c0d0e0f}}, "
 	tried := 0
@@ -93,6 +95,12 @@ func emptyIsNil(c *Config) *Config {
 	if len(c.Datapath.Interfaces) == 0 {
 		c.Datapath.Interfaces = nil
 	}
+	for i := range c.TargetsFrom.SRV {
+		if s := &c.TargetsFrom.SRV[i]; len(s.Tags) == 0 {
+			s.Tags = nil
+		}
+	}
+	c.TargetsFrom.Lists = nil // they have times
 	return c
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -46,7 +47,7 @@ func (r *listReader) judge(l *List) (in []entry) {
 			continue
 		}
 		sub := newDecoder(p.name, r.d.env)
-		sub.keys = r.d.keys
+		sub.keys, sub.away = r.d.keys, l.away
 		pairs := value{d: sub}.child(p.root, nil, "targets").pairs()
 		l.refuse(len(sub.problems), sub.problems) // keys that are none, and those given twice
 		seen := make(map[string]bool, len(pairs))
@@ -58,6 +59,7 @@ func (r *listReader) judge(l *List) (in []entry) {
 			sub.problems, sub.later = nil, nil
 			e := entry{list: p.name}
 			sub.target(pair, &e.Target)
+			maps.Copy(e.Tags, l.tags)
 			for _, f := range sub.later {
 				f()
 			}

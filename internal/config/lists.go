@@ -15,13 +15,31 @@ import (
 // TargetsFrom says where more targets are listed. Unlike the file, a list is taken entry by
 // entry: it is written by others, and one mistake in it must not silence a fleet.
 type TargetsFrom struct {
-	Files     []string // patterns of paths, see [filepath.Match]
-	MaxShrink float64  // share of a source's targets that may go at a reload
-	Listed    int      // targets that the lists add
-	Lists     []List   // what became of each source, in order
+	Files     []string  // patterns of paths, see [filepath.Match]
+	URLs      []URLList // then these
+	SRV       []SRVList // and these
+	State     string    // folder for copies of what is elsewhere; "": none are kept
+	MaxShrink float64   // share of a source's targets that may go at a reload
+	Listed    int       // targets that the lists add
+	Lists     []List    // what became of each source, in order
 }
 
-// List is what became of one source of targets: a pattern of files.
+// URLList is a list behind a URL.
+type URLList struct {
+	URL      string
+	CA       string // file; "": the system's authorities
+	Token    Secret
+	Interval time.Duration
+}
+
+// SRVList is a service in DNS (RFC 2782), each of whose hosts is a target.
+type SRVList struct {
+	Name     string
+	Tags     map[string]string // of all of them
+	Interval time.Duration
+}
+
+// List is what became of one source of targets: a pattern of files, a URL, or a name in DNS.
 type List struct {
 	Source   string
 	Targets  int       // in force
@@ -29,8 +47,10 @@ type List struct {
 	Problems []Problem // why they are, at most maxTold
 	Fault    string    // why there is nothing new of it, or of one of its files; "" if all is
 	HeldBack string    // why the new one is not in force, although it could be read; "" if it is
-	Good     time.Time // when it was last read, and is in force as it was then; zero: never
+	Good     time.Time // of files: when it was last read, and is in force as it was then; zero: never
 	parts    []part    // in force
+	away     bool      // it is not of this host
+	tags     map[string]string
 }
 
 // part is a file of a source, as it was when it could last be read.
@@ -40,18 +60,22 @@ type part struct {
 	root *yaml.Node // nil: not parsed now, or empty
 }
 
-// Fetched gives what a list elsewhere said last; nil if that is not known.
-type Fetched func(source string) []byte
+// Fetched gives what a list elsewhere said last, or its copy in a folder (state, "" for none); nil if there is neither.
+type Fetched func(state, source string) []byte
 
 const (
 	maxListed    = 100_000
 	maxListFiles = 1000
 	maxTold      = 100 // problems of a source that are kept
+	maxElsewhere = 32  // lists, of URLs and of SRV
 )
 
 func (d *decoder) targetsFromFields(l *TargetsFrom) []field {
 	return []field{
 		listOf("files", &l.Files, d.pattern),
+		{key: "urls", read: d.urlLists, each: "[]", sub: d.urlFields(new(URLList))},
+		{key: "srv", read: d.srvLists, each: "[]", sub: srvFields(new(SRVList))},
+		scalar("state", &l.State, d.path),
 		scalar("max_shrink", &l.MaxShrink, number(0, 1)),
 	}
 }
@@ -70,6 +94,12 @@ func (d *decoder) readLists() {
 	r := &listReader{d: d, room: newRoom(d), read: map[string]bool{}, left: maxFile}
 	for _, pattern := range from.Files {
 		r.add(List{Source: pattern}, r.files)
+	}
+	for _, u := range from.URLs {
+		r.add(List{Source: u.URL, away: true}, r.fetched)
+	}
+	for _, s := range from.SRV {
+		r.add(List{Source: s.Name, away: true, tags: s.Tags}, r.fetched)
 	}
 	from.Listed = r.room.listed
 }
@@ -90,7 +120,8 @@ func (r *listReader) add(l List, read func(l, before *List) []part) {
 	if len(in) < before.Targets {
 		r.room.release(in)
 		// What is no longer allowed is gone whoever lists it: both are judged by today's file.
-		old := List{Source: l.Source, Fault: l.Fault, parts: before.parts}
+		old := l
+		old.parts, old.Refused, old.Problems = before.parts, 0, nil
 		kept, most := r.judge(&old), r.d.cfg.TargetsFrom.MaxShrink
 		if float64(len(kept)-len(in)) > most*float64(len(kept)) {
 			old.HeldBack = fmt.Sprintf("names %d targets, and %d before: more are gone than max_shrink: %g allows; if that is meant, set max_shrink: 1 and reload",
@@ -101,7 +132,7 @@ func (r *listReader) add(l List, read func(l, before *List) []part) {
 			r.room.take(in)
 		}
 	}
-	if l.Good = before.Good; l.Fault == "" && l.HeldBack == "" {
+	if l.Good = before.Good; !l.away && l.Fault == "" && l.HeldBack == "" {
 		l.Good = time.Now()
 	}
 	l.Targets = len(in)
@@ -155,6 +186,23 @@ func (r *listReader) files(l, before *List) (parts []part) {
 		parts = append(parts, p)
 	}
 	return parts
+}
+
+// fetched is what a list elsewhere said last.
+func (r *listReader) fetched(l, before *List) []part {
+	var data []byte
+	if f := r.d.env.fetched; f != nil {
+		data = f(r.d.cfg.TargetsFrom.State, l.Source)
+	}
+	if data == nil {
+		return before.parts
+	}
+	p, err := parsePart(l.Source, data)
+	if err != nil {
+		l.fault(err)
+		return before.parts
+	}
+	return []part{p}
 }
 
 func (r *listReader) file(path string) (part, error) {

@@ -40,6 +40,17 @@ func (l *lists) load(main string, before *Config) (*Config, error) {
 	return LoadAfter(l.file, before, nil)
 }
 
+// loadFetched is load where lists elsewhere have said this.
+func (l *lists) loadFetched(main string, before *Config, said map[string]string) (*Config, error) {
+	require.NoError(l.t, os.WriteFile(l.file, []byte(main), 0o600))
+	return LoadAfter(l.file, before, func(_, source string) []byte {
+		if text, ok := said[source]; ok {
+			return []byte(text)
+		}
+		return nil
+	})
+}
+
 // listed loads a configuration beside these lists, whose names say where they are.
 func listed(t *testing.T, main string, files map[string]string) (*Config, error) {
 	t.Helper()

@@ -126,6 +126,9 @@ func (d *decoder) path(s string) (string, error) {
 	if s == "" || strings.ContainsRune(s, 0) {
 		return "", errors.New("is not the path of a file")
 	}
+	if d.away {
+		return "", errors.New("a list from elsewhere names no files of this host: name a key of reflector.keys")
+	}
 	if filepath.IsAbs(s) {
 		return filepath.Clean(s), nil
 	}
