@@ -20,6 +20,7 @@ import (
 	"github.com/llama-agent/llama-agent/pkg/discover"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
 	"github.com/llama-agent/llama-agent/pkg/sink"
+	"github.com/llama-agent/llama-agent/pkg/watch"
 )
 
 // An agent is the parts of `run`, joined: windows go from the collector to the
@@ -46,6 +47,9 @@ type agent struct {
 
 	answered atomic.Pointer[collector.Collector] // the last collector
 
+	watching   *part
+	watched    *watch.Files      // nil: no files
+	news       func()            // there is something new to load
 	discovered *discover.Lists   // targets that are listed elsewhere; nil: none ever
 	given      map[string][]byte // what the last load had of them; owned by the goroutine of run
 

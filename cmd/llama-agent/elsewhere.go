@@ -10,17 +10,18 @@ import (
 )
 
 // followLists begins to follow lists that are elsewhere, none yet. What is returned speaks when one
-// says something new.
+// says something new, or a file has changed.
 func (a *agent) followLists() <-chan struct{} {
-	changed := make(chan struct{}, 1)
-	a.discovered = discover.New(discover.Options{Check: config.CheckList, Log: a.log, Changed: func() {
+	news := make(chan struct{}, 1)
+	a.news = func() {
 		select {
-		case changed <- struct{}{}:
+		case news <- struct{}{}:
 		default: // it is known already
 		}
-	}})
+	}
+	a.discovered = discover.New(discover.Options{Check: config.CheckList, Log: a.log, Changed: a.news})
 	a.given = map[string][]byte{}
-	return changed
+	return news
 }
 
 // fetched is a [config.Fetched].

@@ -58,12 +58,14 @@ error, and it ends as by SIGTERM when standard input does.`,
 func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
 	limitHeap()
 	a := &agent{log: log, stdout: stdout, outputs: map[string]opened{}}
-	listsChanged := a.followLists()
+	news := a.followLists()
 	defer a.discovered.Close()
 	cfg, err := loadConfig(file, nil, a.fetched, log)
 	if err != nil {
 		return err
 	}
+	a.useWatch(cfg) // what changes during the start is loaded after it
+	defer func() { _ = a.watching.stop() }()
 	if telegraf {
 		toTelegraf(cfg)
 	}
@@ -105,7 +107,7 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 			notifyReloading()
 			reloadFrom(ctx, a, file, telegraf)
 			notifyReady()
-		case <-listsChanged:
+		case <-news:
 			reloadFrom(ctx, a, file, telegraf)
 		}
 	}
@@ -158,6 +160,7 @@ func (a *agent) loaded() {
 	a.own.loaded(a.cfg)
 	a.prober.use(a.cfg)
 	a.useLists(&a.cfg.TargetsFrom)
+	a.useWatch(a.cfg)
 }
 
 func reloadFrom(ctx context.Context, a *agent, file string, telegraf bool) {

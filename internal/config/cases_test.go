@@ -35,7 +35,7 @@ func TestMistakes(t *testing.T) {
 		"list as root":    {"- a", "1:1: a map, as {key: value}, is expected here, not a list"},
 		"map as key":      {"{{a: b}: c}", "1:2: a key is a single word here, not a map"},
 		"yaml tag":        {"api: {listen: !!str ''}", `1:15: api.listen: the YAML tag "!!str" is not used here: remove it`},
-		"merge key":       {"a: &a {}\ntargets: {<<: *a}", "1:1: a: unknown key; known here: host, datapath, reflector, classes, probing, targets, targets_from, sinks, spool, scrape, api\ntest.yaml:2:11: targets.<<: merge keys are not supported: write the values out"},
+		"merge key":       {"a: &a {}\ntargets: {<<: *a}", "1:1: a: unknown key; known here: host, datapath, reflector, classes, probing, targets, targets_from, sinks, watch, spool, scrape, api\ntest.yaml:2:11: targets.<<: merge keys are not supported: write the values out"},
 		"backwards":       {"probing: {source_ports: 30000-20000}", "1:25: probing.source_ports: 30000-20000 ends before it begins: write 20000-30000"},
 		"one port":        {"probing: {source_ports: 30000}", `1:25: probing.source_ports: "30000" is not a range of ports: write the first and the last, as 20000-24095`},
 		"below 1024":      {"probing: {source_ports: 1023-2000}", "1:25: probing.source_ports: 1023-2000 begins below 1024, and reflectors refuse such source ports"},

@@ -22,6 +22,10 @@ type Config struct {
 	Spool       Spool
 	Scrape      Scrape
 	API         API
+	Watch       bool // load again when one of Files changes
+
+	// Files are what was read: the file itself, the secrets that it names, and the patterns of lists.
+	Files []string
 
 	Warnings []Problem // what is allowed and probably not meant
 

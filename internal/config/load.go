@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 )
 
 // Load reads a configuration file. A mistake in it gives an error of type
@@ -38,6 +39,11 @@ func LoadAfter(path string, before *Config, fetched Fetched) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("find configuration: %w", err)
+	}
+	cfg.Files = append(cfg.Files, path)
+	cfg.Files = append(cfg.Files, cfg.TargetsFrom.Files...)
 	cfg.Hash = binary.BigEndian.Uint64(sum.Sum(nil)) >> 16
 	return cfg, nil
 }

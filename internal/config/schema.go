@@ -42,6 +42,7 @@ func (d *decoder) schema() []field {
 		field{key: "targets", read: d.targets, each: ".NAME", sub: d.targetFields(new(probe.Target))},
 		section("targets_from", d.targetsFromFields(&c.TargetsFrom)...),
 		field{key: "sinks", read: d.sinks, each: "[]", sub: d.sinkFields(new(Sink))},
+		scalar("watch", &c.Watch, boolean),
 		section("spool", d.spoolFields(&c.Spool)...),
 		section("scrape", scrapeFields(&c.Scrape)...),
 		d.apiField(&c.API),

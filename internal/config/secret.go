@@ -142,6 +142,7 @@ func fromFile[T any](d *decoder, read func(string) (T, error)) func(string) (T, 
 		if err != nil {
 			return t, err
 		}
+		d.cfg.Files = append(d.cfg.Files, path)
 		return read(path)
 	}
 }
