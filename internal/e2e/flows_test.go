@@ -25,7 +25,9 @@ func TestLinesOfFlows(t *testing.T) {
 	reflect(t, h2)
 	_, err := l.Fabric().Drop(lab.Rule{From: h1, To: h2, DstPort: lab.DefaultReflectorPort, Ratio: 0.5})
 	require.NoError(t, err)
-	r := runProbing(t, h1, ", max_flow_lines: 1, flow_slow: 0, paths: [{count: 8}]", oneTarget)
+	r := (&running{
+		host: h1, times: "timeout: 1s, late: 2s, window: 1s", probing: ", max_flow_lines: 1, flow_slow: 0, paths: [{count: 8}]",
+	}).begin(t, oneTarget)
 	r.writes(t, "one", 3)
 	require.NoError(t, l.Fabric().Heal())
 	_, n := pathTo(readLines(t, r.output), "one")
