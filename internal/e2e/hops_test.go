@@ -14,12 +14,10 @@ import (
 	"github.com/llama-agent/llama-agent/internal/lab"
 )
 
-// lengthen has the fabric take one more off the TTL, or hop limit, of what it forwards and matches, as one more router
-// on the way would: what comes with 255 leaves it with 253.
-func lengthen(t *testing.T, l *lab.Lab, match string) {
-	t.Helper()
-	fabricNft(t, l, "add table inet longer; add chain inet longer forward { type filter hook forward priority 0; }; "+
-		"add rule inet longer forward "+match+" ip ttl set 253; add rule inet longer forward "+match+" ip6 hoplimit set 253")
+// lengthen are rules of the fabric that take one more off the TTL, or hop limit, of what it forwards and matches, as one
+// more router on the way would: what comes with 255 leaves it with 253.
+func lengthen(match string) string {
+	return "add rule inet longer forward " + match + " ip ttl set 253; add rule inet longer forward " + match + " ip6 hoplimit set 253; "
 }
 
 func fabricNft(t *testing.T, l *lab.Lab, rules string) {
@@ -50,10 +48,10 @@ func lengthsOf(records []lab.Record, probes bool) lengths {
 	return all
 }
 
-// TestPathGetsLonger: while they are probed, the way there of five of eight flows gets a router longer, then the way
-// back of two others, then all is as it was. Each change is counted, once and of the flows that had it.
+// TestPathGetsLonger: while they are probed, the way there of five of eight flows gets a router longer and the way back
+// of two others, then all is as it was. Each change is counted, once and of the flows that had it.
 func TestPathGetsLonger(t *testing.T) {
-	eachEmission(t, emissions[:3], func(t *testing.T, e emission) {
+	eachEmission(t, emissions[:2], func(t *testing.T, e emission) {
 		t.Parallel()
 		l := lab.ForTest(t, 2)
 		h1, h2 := l.Host(1), l.Host(2)
@@ -72,15 +70,12 @@ func TestPathGetsLonger(t *testing.T) {
 			_, before := pathTo(readLines(t, near.output), "six")
 			near.writes(t, "six", before+3)
 		}
-		step()
+		near.writes(t, "six", 1)
 		ports := portsOf(readLines(t, near.output))
 		require.Len(t, ports, flows)
-		lengthen(t, l, fmt.Sprintf("udp dport %d udp sport { %s }", lab.DefaultReflectorPort, strings.Join(ports[:5], ", ")))
-		step()
-		requireHops(t, readLines(t, near.output), 2, 1, 2*5)
-		fabricNft(t, l, fmt.Sprintf("add rule inet longer forward udp sport %d udp dport { %s } ip ttl set 253; "+
-			"add rule inet longer forward udp sport %[1]d udp dport { %[2]s } ip6 hoplimit set 253",
-			lab.DefaultReflectorPort, strings.Join(ports[5:7], ", ")))
+		fabricNft(t, l, "add table inet longer; add chain inet longer forward { type filter hook forward priority 0; }; "+
+			lengthen("udp dport 862 udp sport { "+strings.Join(ports[:5], ", ")+" }")+
+			lengthen("udp sport 862 udp dport { "+strings.Join(ports[5:7], ", ")+" }"))
 		step()
 		lines := readLines(t, near.output)
 		requireHops(t, lines, 2, 1, 2*(5+2))
