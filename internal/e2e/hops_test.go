@@ -70,7 +70,7 @@ func TestPathGetsLonger(t *testing.T) {
 			_, before := pathTo(readLines(t, near.output), "six")
 			near.writes(t, "six", before+3)
 		}
-		near.writes(t, "six", 1)
+		near.writes(t, "six", 2) // the first may be too short for all flows
 		ports := portsOf(readLines(t, near.output))
 		require.Len(t, ports, flows)
 		fabricNft(t, l, "add table inet longer; add chain inet longer forward { type filter hook forward priority 0; }; "+
@@ -80,6 +80,9 @@ func TestPathGetsLonger(t *testing.T) {
 		lines := readLines(t, near.output)
 		requireHops(t, lines, 2, 1, 2*(5+2))
 		for _, x := range lastFlows(lines, flows) {
+			if x.ints["received"] == 0 {
+				continue // a machine that stood still
+			}
 			i := slices.Index(ports, x.tags["src_port"])
 			require.Equal(t, i < 5, x.ints["hops_forward"] == 2, "port %d of them: %+v", i, x.ints)
 			require.Equal(t, i == 5 || i == 6, x.ints["hops_reverse"] == 2, "port %d of them: %+v", i, x.ints)
