@@ -32,7 +32,8 @@ each window, and serves its API on 127.0.0.1:5000; without the right to UDP port
 it uses 8620.
 
 SIGHUP loads the configuration and its lists of targets again (a wrong one is reported
-and changes nothing) and opens files anew. SIGTERM and SIGINT wait for the replies under way, write the
+and changes nothing) and opens files anew; with watch: true a change of these files loads
+them too. SIGTERM and SIGINT wait for the replies under way, write the
 last window, and end.
 
 With --telegraf it is a program for Telegraf's inputs.execd: line protocol on

@@ -102,11 +102,11 @@ func TestListOfAServer(t *testing.T) {
 		handle http.HandlerFunc
 		says   string
 	}{
-		"gone": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "answers 404 Not Found"},
+		"gone": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, "answers 404 Not Found"},
 		"HTML": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>log in</html>") }, "no list"},
 		"announced": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10485760")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		},
 			"10485760 octets, and a list has 8388608 at most"},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
@@ -120,8 +120,10 @@ func TestListOfAServer(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "{")
 		}, "unexpected EOF"},
-		"elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/l", 302) }, "redirected to http://192.0.2.1, which is not https"},
-		"in a ring": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, s.URL+"/x", 302) }, "more than 3 redirects"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/l", http.StatusFound)
+		}, "redirected to http://192.0.2.1, which is not https"},
+		"in a ring": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, s.URL+"/x", http.StatusFound) }, "more than 3 redirects"},
 	} {
 		s.say("", c.handle)
 		eventually(t, func() bool { return strings.Contains(l.fault(s.URL), c.says) }, name+": "+c.says)
@@ -162,7 +164,7 @@ func TestCopyOfAList(t *testing.T) {
 	// The one that was not taken is asked for again, and that which was is there meanwhile.
 	l, changes = newLists(t, Options{})
 	require.Equal(t, `{"a": 1}`, string(l.Contents(dir, s.URL)))
-	s.say("", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	s.say("", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	l.Use(dir, []Source{s.source()})
 	eventually(t, func() bool { return l.fault(s.URL) != "" }, "503")
 	require.Equal(t, `{"a": 1}`, string(l.Contents(dir, s.URL)))
@@ -199,9 +201,9 @@ func TestListByHTTPS(t *testing.T) {
 	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Header.Get("Authorization") != "Bearer t0ken":
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/down":
-			http.Redirect(w, r, s.URL, 302)
+			http.Redirect(w, r, s.URL, http.StatusFound)
 		default:
 			fmt.Fprint(w, "{}")
 		}
