@@ -81,8 +81,15 @@ func (l *loop) apply(p *resolvedPlan) {
 // refresh takes over what may have changed of a path that stays: its tags, the
 // way to it, and sockets that could not be opened before.
 func (l *loop) refresh(p *path, e *endpoint) {
-	moved := p.route.ifIndex != e.route.ifIndex
-	p.target, p.route = e.target, e.route
+	way := e.route
+	if way.ifIndex == 0 {
+		// Nothing leaves as long as there is no route. Most come back as they were, and what is sent
+		// then is not to wait for the next look before it is measured as it was.
+		way = p.route
+		way.kernel = l.kernel != nil && l.kernel.Covers(way.ifIndex)
+	}
+	moved := p.route.ifIndex != way.ifIndex
+	p.target, p.route = e.target, way
 	l.enlist(p)
 	l.frameProbes(p)
 	if e.addr.Addr().Zone() != "" {
@@ -92,7 +99,7 @@ func (l *loop) refresh(p *path, e *endpoint) {
 	for i := range p.flows {
 		f := &p.flows[i]
 		if moved {
-			f.stamped = e.route.stamps || p.kernel
+			f.stamped = way.stamps || p.kernel
 		}
 		if f.sock.fd < 0 {
 			l.reopenSocket(f.sock)
