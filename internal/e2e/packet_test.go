@@ -160,36 +160,6 @@ func TestPacketsInterfaceGoesAndComesBack(t *testing.T) {
 	}
 }
 
-// TestPacketsSourceGone: the address that they have to leave from is not there, and then it is.
-func TestPacketsSourceGone(t *testing.T) {
-	l := lab.ForTest(t, 2)
-	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
-	ip(t, h1, "addr add 10.77.1.50/24 dev eth0")
-	near := (&running{host: h1, datapath: ", mode: tc, interfaces: [eth0]", probing: ", emit: packet, source: 10.77.1.50"}).begin(t,
-		fmt.Sprintf("targets:\n  four: {address: %s}\n", h2.IPv4))
-	near.writes(t, "four", 2)
-	tap, err := l.Fabric().Tap(h1)
-	require.NoError(t, err)
-	ip(t, h1, "addr del 10.77.1.50/24 dev eth0")
-	time.Sleep(time.Second)
-	ip(t, h1, "addr add 10.77.1.50/24 dev eth0")
-	_, n := pathTo(readLines(t, near.output), "four")
-	near.writes(t, "four", n+3)
-	records, err := tap.Stop()
-	require.NoError(t, err)
-	near.stop(t)
-	for _, r := range records {
-		if r.Direction == lab.FromHost {
-			require.Equal(t, "10.77.1.50", r.Src.Addr().String())
-		}
-	}
-	reasons := reasonsOf(t, near)
-	require.Greater(t, reasons["no_source"], int64(60), "%v", reasons)
-	four, _ := pathTo(readLines(t, near.output), "four")
-	require.Greater(t, four.Received, int64(200))
-}
-
 // TestPacketsWhereTheyCannotBe: sockets do it, and the log says why.
 func TestPacketsWhereTheyCannotBe(t *testing.T) {
 	l := lab.ForTest(t, 2)

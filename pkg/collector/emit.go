@@ -155,6 +155,9 @@ func (l *loop) flush(o *outbox) {
 func (l *loop) sendFailed(f *flow, errno unix.Errno) {
 	l.stats.add(countSendErrors)
 	why := reasonOf(errno)
+	if errno == unix.EINVAL && l.source(f.sock.key.v6).IsValid() {
+		why = reasonNoSource // which the kernel does not tell from a route that is a black hole
+	}
 	if why == reasonNoBuffer || why == reasonSendBuffer {
 		l.slow.unsent++
 	}

@@ -31,13 +31,14 @@ var reasonNames = [numReasons]string{
 // What a person can do about it; "" where the name says it all.
 var reasonMends = [numReasons]string{
 	reasonOverrun:    "this host could not keep the pace: fewer probes, or more CPU",
-	reasonNoRoute:    "no route to the target from this host",
+	reasonNoRoute:    "no route to the target from this host, or probing.source is no address of it",
 	reasonFiltered:   "this host's firewall refuses the probes: allow UDP to the target's port",
 	reasonNoBuffer:   "a queue of this host is full: see tc -s qdisc",
 	reasonSendBuffer: "the socket's send buffer is full: fewer probes, or a larger net.core.wmem_max",
 	reasonTooBig:     "the probe is larger than the interface's MTU",
 	reasonNeverLeft:  "this host took the probes and did not transmit them: see the interface's carrier and its queue (tc -s qdisc)",
 	reasonSlowed:     "probing would take more of this host than it may (probing.max_cpu, buffers): fewer targets, ports or classes, or a longer interval",
+	reasonNoSource:   "this host does not have the address that probes have to leave from (probing.source)",
 	reasonSourcePort: "another process holds the source port: choose other probing.source_ports",
 }
 

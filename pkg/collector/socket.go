@@ -41,19 +41,28 @@ const (
 )
 
 func (l *loop) openSocket(key socketKey) *socket {
-	bind := netip.IPv4Unspecified()
-	if key.v6 {
+	bind := l.source(key.v6)
+	switch {
+	case bind.IsValid():
+	case key.v6:
 		bind = netip.IPv6Unspecified()
-	}
-	for _, a := range l.sources {
-		if a.Is6() == key.v6 {
-			bind = a
-		}
+	default:
+		bind = netip.IPv4Unspecified()
 	}
 	l.socketID++
 	s := &socket{key: key, id: l.socketID, port: key.port, fd: -1, bind: netip.AddrPortFrom(bind, key.port)}
 	l.reopenSocket(s)
 	return s
+}
+
+// source is the address that probes of a family have to leave from; invalid: any.
+func (l *loop) source(v6 bool) (a netip.Addr) {
+	for _, s := range l.sources {
+		if s.Is6() == v6 {
+			a = s
+		}
+	}
+	return a
 }
 
 // reopenSocket opens a socket, or tries again where that failed before: the port

@@ -47,8 +47,9 @@ type Datapath struct {
 	probes   *Probes // nil: nothing is measured in the kernel
 
 	// Owned by Start, then by keep, then by Close: to attach can take its time.
-	sites   map[int]*site // by interface index
-	members map[int][]int // of interfaces whose programs are on those
+	sites   map[int]*site        // by interface index
+	named   map[string]Interface // by their configured names, as they were last found by them
+	members map[int][]int        // of interfaces whose programs are on those
 	answers history
 	swept   bool // nothing of an earlier process is left elsewhere
 
@@ -65,7 +66,7 @@ type Datapath struct {
 // is pinned by then passes everything, and is for the next start.
 func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	d := &Datapath{
-		options: o, targets: o.Targets, sites: map[int]*site{}, woken: make(chan struct{}, 1), notices: notices{log: o.Log},
+		options: o, targets: o.Targets, sites: map[int]*site{}, named: map[string]Interface{}, woken: make(chan struct{}, 1), notices: notices{log: o.Log},
 	}
 	defer func() {
 		if err != nil {

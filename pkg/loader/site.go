@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -104,7 +105,7 @@ func (d *Datapath) interfaces() (found []Interface, errs []error) {
 		return found, errs
 	}
 	for _, name := range d.options.Interfaces {
-		ifc, err := interfaceByName(name)
+		ifc, err := d.configured(name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -112,6 +113,29 @@ func (d *Datapath) interfaces() (found []Interface, errs []error) {
 		found = append(found, ifc)
 	}
 	return found, errs
+}
+
+// configured is the interface that was named. One that is renamed while it has our programs keeps them: until a
+// restart it is known by its index, unless another takes its name.
+func (d *Datapath) configured(name string) (Interface, error) {
+	ifc, err := interfaceByName(name)
+	if err == nil {
+		d.named[name] = ifc
+		return ifc, nil
+	}
+	was, known := d.named[name]
+	if !known || !errors.Is(err, ErrNoInterface) {
+		return ifc, err
+	}
+	now, gone := interfaceByIndex(was.Index)
+	if gone != nil || !bytes.Equal(now.MAC, was.MAC) {
+		return ifc, err
+	}
+	if d.notices.isNew("name of "+name, now.Name) {
+		d.options.Log.Warn("interface has another name now: datapath.interfaces has to name it so before the next start",
+			"configured", name, "interface", now.Name)
+	}
+	return now, nil
 }
 
 // describe tells the programs what is ours at an interface.
