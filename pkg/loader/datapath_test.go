@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -319,6 +320,32 @@ func TestInterfaceThatChanges(t *testing.T) {
 			require.NoError(t, d.Close())
 		})
 	}
+}
+
+// An interface that is renamed keeps its programs, until another has the name that was configured.
+func TestInterfaceRenamed(t *testing.T) {
+	h := newHost(t)
+	old := h.veth("eth0", 1500)
+	d, l := h.start(ModeTC, "eth0")
+	id := d.sites[old.Index].hook.program()
+	rename := func(from, to string) {
+		require.NoError(t, netlink.LinkSetDown(h.link(from))) // before Linux 6.2 it has to be
+		require.NoError(t, netlink.LinkSetName(h.link(from), to))
+	}
+	rename("eth0", "up0")
+	for range 2 {
+		require.NoError(t, d.reconcile(context.Background()))
+	}
+	require.Equal(t, map[string]Step{"up0": StepTC}, d.reached())
+	require.Equal(t, id, d.sites[old.Index].hook.program())
+	require.Equal(t, 1, strings.Count(l.String(), "interface has another name now"))
+	other := h.veth("eth1", 1500)
+	rename("eth1", "eth0")
+	require.NoError(t, d.reconcile(context.Background()))
+	require.Equal(t, map[string]Step{"eth0": StepTC}, d.reached())
+	require.NoError(t, d.sites[other.Index].lost())
+	require.NoError(t, d.Close())
+	require.NoDirExists(t, string(h.pin))
 }
 
 // A policy that the kernel cannot have leaves nobody answered by the one before.
