@@ -27,6 +27,7 @@ func passes(t *testing.T, l *lab.Lab, from, to *lab.Host) (there, back *lab.Faul
 // TestRouteVanishes, and comes back. What the fabric counted is what was sent, and it answered all. Meanwhile the agent
 // looks its targets up anew, and finds no way to them; those of the other route do not feel it.
 func TestRouteVanishes(t *testing.T) {
+	t.Parallel()
 	eachEmission(t, emissions[:3], func(t *testing.T, e emission) {
 		t.Parallel()
 		l := lab.ForTest(t, 3)
@@ -78,6 +79,7 @@ func TestRouteVanishes(t *testing.T) {
 
 // TestSourceVanishes, the address that probes have to leave from, and comes back. None leaves meanwhile, from no address.
 func TestSourceVanishes(t *testing.T) {
+	t.Parallel()
 	eachEmission(t, emissions[:3], func(t *testing.T, e emission) {
 		t.Parallel()
 		l := lab.ForTest(t, 2)
@@ -115,7 +117,7 @@ func TestSourceVanishes(t *testing.T) {
 		t.Logf("%+v %v", sum, reasons)
 		require.Equal(t, hits(t, there), sum.Sent)
 		require.Equal(t, hits(t, back), sum.Sent, "the fabric lost nothing")
-		require.LessOrEqual(t, sum.Sent-sum.Received-sum.Late, int64(8), "what came just after the address was gone: %+v", sum)
+		require.LessOrEqual(t, sum.Sent-sum.Received-sum.Late, int64(20), "what came just after the address was gone: %+v", sum)
 		require.Equal(t, sum.NotSent, reasons["no_source"]+reasons["no_route"]+reasons["no_neighbour"]+reasons["overrun"])
 		for _, dst := range []string{"four", "six"} {
 			c, _ := pathTo(lines[len(lines)-6:], dst)
@@ -127,6 +129,7 @@ func TestSourceVanishes(t *testing.T) {
 // TestInterfaceRenamed while probes leave by it: they are measured on, and reported, under its new name. Where the
 // configuration names the old one, the log says so.
 func TestInterfaceRenamed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		emission
 		named bool
