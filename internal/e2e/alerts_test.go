@@ -5,9 +5,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +46,13 @@ func checkAlerts(t *testing.T, f fleet, ask func(alert string, at time.Time) []r
 	require.True(t, fires(silent, dead))
 	require.False(t, fires(silent, lossy))
 	require.True(t, fires(ask("LlamaNotSent", f.to), map[string]string{"src": "h2.lab"}))
+	require.Empty(t, ask("LlamaLatencyShift", f.to), "there is no yesterday")
+}
+
+// checkSilence: who has written lately, and nothing since, has ended.
+func checkSilence(t *testing.T, f fleet, ask func(alert string, at time.Time) []row) {
 	require.Empty(t, ask("LlamaAgentDead", f.to))
 	require.Len(t, ask("LlamaAgentDead", f.to.Add(10*time.Minute)), 3)
-	require.Empty(t, ask("LlamaLatencyShift", f.to), "there is no yesterday")
 }
 
 var alertQuery = regexp.MustCompile(`(?m)^-- (Llama\w+):`)
@@ -70,6 +76,7 @@ func checkInfluxAlerts(t *testing.T, f fleet, s influxSource) {
 		ask(alert, f.to)
 	}
 	checkAlerts(t, f, ask)
+	checkSilence(t, f, ask)
 	require.True(t, fires(ask("LlamaHostDrops", f.to), map[string]string{"src": "busy.lab"}))
 	require.Len(t, ask("LlamaDeliveryLate", f.to)[0].values, 2, "an age of each sink")
 
@@ -84,8 +91,8 @@ func checkInfluxAlerts(t *testing.T, f fleet, s influxSource) {
 	require.True(t, fires(ask("LlamaLatencyShift", f.to.Add(24*time.Hour)), map[string]string{"src": "h1.lab", "dst": "h3.lab", "clock": "kernel"}))
 }
 
-// checkPromAlerts lets Prometheus read the rules, and asks the database that has the metrics.
-func checkPromAlerts(t *testing.T, f fleet, s promSource, file string) {
+// promRules lets Prometheus read a file of rules, and returns how each is asked of the database that has the metrics.
+func promRules(t *testing.T, s promSource, file string) (names []string, ask func(alert string, at time.Time) []row) {
 	file, err := filepath.Abs(alerts + file)
 	require.NoError(t, err)
 	p := servers.NewPrometheus(t, nil, fmt.Sprintf("rule_files: [%q]\n", file))
@@ -103,15 +110,30 @@ func checkPromAlerts(t *testing.T, f fleet, s promSource, file string) {
 			queries[r.Name] = r.Query
 		}
 	}
-	ask := func(alert string, at time.Time) []row {
+	return slices.Collect(maps.Keys(queries)), func(alert string, at time.Time) []row {
 		require.Contains(t, queries, alert)
 		return s.run(t, queries[alert], boardTarget{Instant: true}, fleet{to: at})
 	}
-	for alert := range queries {
+}
+
+// checkPromAlerts holds the rules over what agents push against what happened.
+func checkPromAlerts(t *testing.T, f fleet, s promSource) {
+	names, ask := promRules(t, s, "pushed.rules.yml")
+	for _, alert := range names {
 		ask(alert, f.to)
 	}
 	checkAlerts(t, f, ask)
+	checkSilence(t, f, ask)
 	require.True(t, fires(ask("LlamaLoss", f.to), map[string]string{"src": "h1.lab", "dst": "h2.lab", "direction": "forward"}))
+}
+
+// checkScrapedAlerts does so with the rules over what was scraped.
+func checkScrapedAlerts(t *testing.T, f fleet, s promSource) {
+	names, ask := promRules(t, s, "scraped.rules.yml")
+	for _, alert := range names {
+		ask(alert, f.to)
+	}
+	checkAlerts(t, f, ask)
 }
 
 // checkScrapedNames: whatever the rules for scraped metrics ask for, an agent's /metrics has. promtool has their cases.

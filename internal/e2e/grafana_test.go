@@ -151,13 +151,16 @@ func TestGrafana(t *testing.T) {
 	t.Run("metrics", func(t *testing.T) { checkScrapedNames(t, f.metrics) })
 	t.Run("InfluxDB 1.6", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux16(t, nil)) })
 	t.Run("InfluxDB 1.8", func(t *testing.T) { grafanaOnInflux(t, f, servers.NewInflux18(t, nil, "")) })
-	t.Run("Prometheus", func(t *testing.T) { runDashboards(t, "prometheus", f, promSource{f.scraper.Server}) })
+	t.Run("Prometheus", func(t *testing.T) {
+		runDashboards(t, "prometheus", f, promSource{f.scraper.Server})
+		checkScrapedAlerts(t, f, promSource{f.scraper.Server})
+	})
 	t.Run("VictoriaMetrics", func(t *testing.T) {
 		v := servers.NewVictoria(t, nil)
 		post(t, v.Server, "/write", f.text)
 		v.Get("/internal/force_flush", nil)
 		runDashboards(t, "victoriametrics", f, promSource{v.Server})
-		checkPromAlerts(t, f, promSource{v.Server}, "pushed.rules.yml")
+		checkPromAlerts(t, f, promSource{v.Server})
 	})
 }
 
