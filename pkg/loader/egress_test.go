@@ -70,7 +70,7 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// A filter that a killed process left is replaced, not doubled.
+// A filter that a killed process left is replaced, not doubled. One that somebody deletes is missed.
 func TestEgressFilterOfAKilledProcess(t *testing.T) {
 	h := newHost(t)
 	lo := h.loopback()
@@ -82,6 +82,12 @@ func TestEgressFilterOfAKilledProcess(t *testing.T) {
 	filters, err := filtersAt(lo.Index, netlink.HANDLE_MIN_EGRESS)
 	require.NoError(t, err)
 	require.Len(t, filters, 1)
+	require.NoError(t, e.lost())
+	require.NoError(t, netlink.FilterDel(filters[0]))
+	require.ErrorIs(t, e.lost(), ErrLost)
+	e, err = attachClsactEgress(lo, p.LlamaEgress)
+	require.NoError(t, err)
+	require.NoError(t, e.lost())
 	require.NoError(t, e.detach())
 	filters, err = filtersAt(lo.Index, netlink.HANDLE_MIN_EGRESS)
 	require.NoError(t, err)
