@@ -292,6 +292,22 @@ func TestProgramTakenOff(t *testing.T) {
 	require.NoDirExists(t, string(h.pin))
 }
 
+// What stamps probes is tried again where it could not be had.
+func TestEgressIsTriedAgain(t *testing.T) {
+	h := newHost(t)
+	index := h.veth("eth0", 1500).Index
+	o, _ := h.options(ModeTC, "eth0")
+	o.Probes = ProbeOptions{Flows: 1, InFlight: 1, First: probePort, Last: probePort}
+	d, err := Start(context.Background(), o)
+	require.NoError(t, err)
+	require.NoError(t, d.sites[index].detachEgress())
+	d.coverProbes()
+	require.False(t, d.Probes().Covers(index))
+	require.NoError(t, d.reconcile(context.Background()))
+	require.True(t, d.Probes().Covers(index))
+	require.NoError(t, d.Close())
+}
+
 // MTU and hardware address change while it runs, and somebody tries to take the program off as one without a link.
 func TestInterfaceThatChanges(t *testing.T) {
 	for _, mode := range []Mode{ModeNative, ModeGeneric, ModeTC} {

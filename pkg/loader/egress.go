@@ -138,22 +138,29 @@ func (d *Datapath) beginProbes() (err error) {
 // with the Datapath.
 func (d *Datapath) Probes() *Probes { return d.probes }
 
-// stampEgress has the probes stamped that leave by the interface. Where that cannot
+// stampEgress has the probes stamped that leave by the interface. As long as that cannot
 // be had, they are measured by their sockets.
 func (d *Datapath) stampEgress(s *site) {
 	if d.probes == nil {
 		return
 	}
-	var err error
-	if s.egress, err = attachEgress(s.Interface, d.object.LlamaEgress); err != nil {
+	e, err := attachEgress(s.Interface, d.object.LlamaEgress)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if d.notices.isNew("egress of "+s.Interface.Name, text) {
 		d.options.Log.Warn("probes are stamped by their sockets only", "interface", s.Interface.Name, "why", err)
 	}
+	s.egress = e
 }
 
-// recoverEgress puts the program back that stamps probes, if somebody took it off:
-// without it all replies would come to the sockets, and none would have an RTT.
+// recoverEgress puts the program on that stamps probes, if it could not be had before or
+// somebody took it off: without it all replies would come to the sockets, and none would
+// have an RTT.
 func (d *Datapath) recoverEgress(s *site) error {
 	if s.egress == nil {
+		d.stampEgress(s)
 		return nil
 	}
 	err := s.egress.lost()
