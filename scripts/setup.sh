@@ -41,6 +41,7 @@ test)
 	need bpftool bpftool                           # what is pinned, as users look at it
 	need nsenter util-linux                        # the lab starts processes in its namespaces
 	need busybox busybox-static                    # reads the archives that guests boot from
+	need dnsmasq dnsmasq-base                      # a name server; this package does not start one
 	need depmod kmod                               # what modules need each other, as guests are told
 	need systemd-analyze systemd                   # verifies the unit
 	has influxd || unpack+=(influxdb:influxd)      # InfluxDB 1.6
