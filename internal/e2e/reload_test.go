@@ -104,8 +104,11 @@ func TestInterfacesAndAddressesAreFollowed(t *testing.T) {
 	r.logs(t, "interface is gone")
 	tool(t, h, "ip", "link", "add", "d0", "type", "veth", "peer", "name", "p0")
 	eventually(t, func() bool { return len(bpfLinks(t, h, r.pin)) == 2 }, "program on the new interface")
-	tool(t, h, "ip", "link", "set", "d0", "name", "d1")
-	r.logs(t, "not reflecting in the kernel any more")
+	tool(t, h, "ip", "link", "del", "d0")
+	eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(r.pin, "link_d0_tc"))
+		return os.IsNotExist(err)
+	}, "no pin of what is gone")
 	requireByKernel(t, l, r)
 	r.stop(t)
 	require.NoDirExists(t, r.pin)
