@@ -44,8 +44,8 @@ func New(changed func(), log *slog.Logger) (*Files, error) {
 	return &Files{notify: w, changed: changed, log: log}, nil
 }
 
-// Use makes these the files. Of other ones than before, it begins with how they are now: call it before they are
-// read, or a change in between is never told.
+// Use makes these the files. Of other ones than before, it begins with how they are now: call it as soon as they are
+// read, since a change in between is only told with the next.
 func (f *Files) Use(patterns []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
