@@ -101,7 +101,6 @@ int llama_egress(struct __sk_buff *ctx)
 
 	if (parse(ctx, KIND_EGRESS, &p) != REASON_REPLIED || p.options)
 		return TC_ACT_UNSPEC;
-	p.rx_ns = bpf_ktime_get_ns();
 	frame_load(ctx, KIND_EGRESS, &f);
 	pull(ctx, KIND_EGRESS, &f, HEADERS_LEN + SSID_END);
 	leave(ctx, &f, &p);

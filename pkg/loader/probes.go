@@ -55,9 +55,11 @@ func (o *ProbeOptions) size(spec *ebpf.CollectionSpec) {
 	spec.Maps["llama_replies"].MaxEntries = o.ring()
 }
 
-// The ring holds the replies of ringHolds, during which the process may stand still.
+// The ring holds the replies of ringHolds. A process that stands still sends nothing: what comes
+// meanwhile was in flight, for no longer than a round trip. More would not be safer, but slower: a
+// ring is written from end to end, and past a few MiB no line of it is in a cache.
 const (
-	ringHolds = 2 * time.Second
+	ringHolds = 250 * time.Millisecond
 	leastRing = 1 << 22 // octets
 	mostRing  = 1 << 26
 	eventSize = int(unsafe.Sizeof(bpfLlamaEvent{})) + 8 // with the kernel's header

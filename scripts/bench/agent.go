@@ -36,6 +36,7 @@ type probing struct {
 	window   time.Duration // 0: the default
 	warm     time.Duration // before it is measured; 0: a moment
 	at       netip.Addr    // of all targets, where the kernel answers
+	link     string        // where the kernel measures
 	kernel   string        // the step that measures: tc, native; empty: the sockets
 	frames   bool          // probes leave as frames
 	manyToo  bool          // an address each, whatever measures
@@ -46,7 +47,7 @@ func (p probing) config(path, pin string) string {
 	var s strings.Builder
 	datapath, listen := "mode: socket", ""
 	if p.kernel != "" {
-		datapath = fmt.Sprintf("mode: %s, interfaces: [eth0], pin: %q", p.kernel, pin)
+		datapath = fmt.Sprintf("mode: %s, interfaces: [%s], pin: %q", p.kernel, p.link, pin)
 		listen = fmt.Sprintf(`":%d"`, stampPort)
 	}
 	fmt.Fprintf(&s, "host: {name: near}\ndatapath: {%s}\nreflector: {listen: [%s]}\napi: {listen: \"\"}\nsinks: [{file: {path: %s}}]\n",
@@ -94,7 +95,7 @@ type counters struct{ out, nearDrops, farDrops uint64 }
 
 // probe runs the collector on the measured core.
 func (b *bench) probe(p probing, d time.Duration) (r probed, err error) {
-	b.frames = p.frames
+	b.frames, p.link = p.frames, b.place.link
 	lines := filepath.Join(b.bin.dir, "lines")
 	_ = os.Remove(lines) // of the run before
 	file, err := b.write("collector.yaml", p.config(lines, filepath.Join(b.bpffs, "near")))
@@ -174,7 +175,7 @@ func (b *bench) kernel() (c counters, err error) {
 		if h == b.place.near {
 			c.out, c.nearDrops = k["OutDatagrams"], k["RcvbufErrors"]
 			if b.frames { // which no socket of UDP has sent
-				if c.out, err = transmitted(h); err != nil {
+				if c.out, err = transmitted(h, b.place.link); err != nil {
 					return c, err
 				}
 			}

@@ -238,11 +238,11 @@ func (b *bench) startKernelReflectorAt(mode string, ports []int, keys string) (*
 		listen = append(listen, fmt.Sprintf(`":%d"`, p))
 	}
 	file, err := b.write("kernel.yaml", fmt.Sprintf(`host: {name: far}
-datapath: {mode: %s, interfaces: [eth0], pin: %q}
+datapath: {mode: %s, interfaces: [%s], pin: %q}
 reflector: {listen: [%s], workers: 1, %s}
 targets: {}
 api: {listen: ""}
-`, mode, b.kernelPin(), strings.Join(listen, ", "), keys))
+`, mode, b.place.link, b.kernelPin(), strings.Join(listen, ", "), keys))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 const kernelPort = 8621
 
 // benchMeasure raises the rate of a collector whose probes are stamped, answered and
-// captured in the kernel: all of it on the core that sends.
+// captured in the kernel: all of it on the core that sends, over a cable.
 func benchMeasure(b *bench) error {
 	t := &b.table
 	m := sweep{
@@ -31,18 +31,13 @@ func benchMeasure(b *bench) error {
 				func() error { return b.sendingAlone(&m, mode, frames) })
 		}
 	}
-	return b.rounds(turns...)
+	return b.place.cabled(b.ctx, func() error { return b.rounds(turns...) })
 }
 
 func (b *bench) sweepKernel(m *sweep, mode string, frames bool) error {
 	name := ours + ", " + mode
 	if frames {
 		name += ", emit: packet"
-	}
-	if mode == "native" {
-		if err := b.passXDP(); err != nil {
-			return err
-		}
 	}
 	reflector, err := b.startManyPorts(mode, sweepTargets)
 	if err != nil {

@@ -21,13 +21,18 @@ const (
 	measuredCore = 1
 )
 
+// fabricLink is every host's interface to the fabric.
+const fabricLink = "eth0"
+
 // manyPrefix is answered by the far host as a whole: every address of it is a target.
 var manyPrefix = netip.MustParsePrefix("10.80.0.0/16")
 
-// place is two hosts and the fabric between them.
+// place is two hosts, the fabric between them, and a cable beside it.
 type place struct {
 	lab       *lab.Lab
 	near, far *lab.Host
+	cable     *lab.Cable
+	link      string // by which the hosts reach each other
 }
 
 func newPlace(ctx context.Context) (_ *place, err error) {
@@ -35,20 +40,47 @@ func newPlace(ctx context.Context) (_ *place, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &place{lab: l, near: l.Host(1), far: l.Host(2)}
+	p := &place{lab: l, near: l.Host(1), far: l.Host(2), link: fabricLink}
+	if p.cable, err = l.Cable(p.near, p.far); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	far := p.far.IPv4.String()
-	for _, cmd := range []struct {
-		in   namespace
-		args []string
-	}{
-		{p.far, []string{"route", "add", "local", manyPrefix.String(), "dev", "lo"}},
-		{l.Fabric(), []string{"route", "add", manyPrefix.String(), "via", far}},
-	} {
-		if out, e := cmd.in.Command(ctx, "ip", cmd.args...).CombinedOutput(); e != nil {
-			return nil, errors.Join(fmt.Errorf("ip %s: %w: %s", strings.Join(cmd.args, " "), e, out), l.Close())
-		}
+	if err := errors.Join(
+		ip(ctx, p.far, "route", "add", "local", manyPrefix.String(), "dev", "lo"),
+		ip(ctx, l.Fabric(), "route", "add", manyPrefix.String(), "via", far),
+	); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return p, nil
+}
+
+func ip(ctx context.Context, in namespace, args ...string) error {
+	if out, err := in.Command(ctx, "ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// cabled runs fn while the hosts reach each other, at the addresses that they always have, by the cable: what the
+// fabric's forwarding costs the core that sends is then in no figure.
+func (p *place) cabled(ctx context.Context, fn func() error) (err error) {
+	routes := []struct {
+		in   *lab.Host
+		args []string
+	}{
+		{p.near, []string{p.far.IPv4.String(), "via", p.cable.B.String(), "src", p.near.IPv4.String()}},
+		{p.near, []string{manyPrefix.String(), "via", p.cable.B.String(), "src", p.near.IPv4.String()}},
+		{p.far, []string{p.near.IPv4.String(), "via", p.cable.A.String(), "src", p.far.IPv4.String()}},
+	}
+	p.link = p.cable.Link
+	defer func() { p.link = fabricLink }()
+	for _, r := range routes {
+		if err := ip(ctx, r.in, append([]string{"route", "add"}, r.args...)...); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, ip(ctx, r.in, append([]string{"route", "del"}, r.args...)...)) }()
+	}
+	return fn()
 }
 
 // farPort is the fabric's port to the far host.
@@ -92,12 +124,12 @@ func udpCounters(h *lab.Host) (map[string]uint64, error) {
 	return nil, errors.New("read UDP counters: none there")
 }
 
-// transmitted is how many packets have left by the host's interface.
-func transmitted(h *lab.Host) (n uint64, err error) {
+// transmitted is how many packets have left by that interface of the host.
+func transmitted(h *lab.Host, link string) (n uint64, err error) {
 	err = h.Do(func() error {
-		link, err := netlink.LinkByName("eth0")
+		l, err := netlink.LinkByName(link)
 		if err == nil {
-			n = link.Attrs().Statistics.TxPackets
+			n = l.Attrs().Statistics.TxPackets
 		}
 		return err
 	})

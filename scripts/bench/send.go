@@ -10,28 +10,23 @@ import (
 )
 
 // sendingAlone is what no prober is above that sends so: nothing but sendmmsg, in C
-// (c/send.c), to a reflector at that step. Replies are dropped where they come in.
+// (c/send.c), to a reflector at that step over the cable. Replies are dropped where they come in.
 func (b *bench) sendingAlone(m *sweep, mode string, frames bool) error {
-	if mode == "native" {
-		if err := b.passXDP(); err != nil {
-			return err
-		}
-	}
 	reflector, err := b.startManyPorts(mode, sweepTargets)
 	if err != nil {
 		return err
 	}
 	defer reflector.stop()
-	d, err := b.attachDrop(b.place.near, "eth0", internet())
+	d, err := b.attachDrop(b.place.near, b.place.link, internet())
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	from, err := hardwareAddr(b.place.near, "eth0")
+	from, err := hardwareAddr(b.place.near, b.place.link)
 	if err != nil {
 		return err
 	}
-	next, err := hardwareAddr(b.place.lab.Fabric(), b.place.lab.Fabric().Port(b.place.near))
+	next, err := hardwareAddr(b.place.far, b.place.link)
 	if err != nil {
 		return err
 	}
@@ -44,7 +39,7 @@ func (b *bench) sendingAlone(m *sweep, mode string, frames bool) error {
 		return err
 	}
 	out, _, err := b.output(b.place.near, measuredCore, b.bin.send, kind, b.place.near.IPv4.String(), b.place.far.IPv4.String(),
-		strconv.Itoa(kernelPort), strconv.Itoa(sweepTargets), strconv.Itoa(sweepPorts), seconds(b.scale.sweep), "eth0", from, next)
+		strconv.Itoa(kernelPort), strconv.Itoa(sweepTargets), strconv.Itoa(sweepPorts), seconds(b.scale.sweep), b.place.link, from, next)
 	if err != nil {
 		return err
 	}
