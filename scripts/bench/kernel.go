@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
@@ -37,14 +38,14 @@ func benchKernel(b *bench) error {
 	if err != nil { // or a step that is no XDP would be given 64 packets in one
 		return fmt.Errorf("cut packets apart at the sender: %w: %s", err, out)
 	}
-	back, err := b.attachDrop(b.place.lab.Fabric(), b.place.farPort(), nil)
+	back, err := b.attachDrop(b.place.lab.Fabric(), b.place.farPort(), ebpf.XDP, nil)
 	if err != nil {
 		return err
 	}
 	defer back.close()
 	var ceiling, paced, overSockets float64 // of the round, µs a packet
 	turns := []func() error{func() error {
-		d, err := b.attachDrop(b.place.far, "eth0", nil)
+		d, err := b.attachDrop(b.place.far, "eth0", ebpf.XDP, nil)
 		if err != nil {
 			return err
 		}
@@ -155,7 +156,7 @@ func (b *bench) floodSockets(m *kernelRows, back *drop, ceiling float64) (cost f
 func (b *bench) unlistedTurns(m *kernelRows) []func() error {
 	var match float64 // of the round
 	turns := []func() error{func() error {
-		d, err := b.attachDrop(b.place.far, "eth0", matching())
+		d, err := b.attachDrop(b.place.far, "eth0", ebpf.XDP, matching())
 		if err != nil {
 			return err
 		}
@@ -269,13 +270,13 @@ api: {listen: ""}
 }
 
 // attachDrop attaches to an interface of a namespace.
-func (b *bench) attachDrop(ns interface{ Do(func() error) error }, name string, first asm.Instructions) (d *drop, err error) {
+func (b *bench) attachDrop(ns interface{ Do(func() error) error }, name string, by ebpf.ProgramType, first asm.Instructions) (d *drop, err error) {
 	err = ns.Do(func() error {
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
 		}
-		d, err = attachDrop(i.Index, first)
+		d, err = attachDrop(i.Index, by, first)
 		return err
 	})
 	return d, err

@@ -5,19 +5,24 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
 // sendingAlone is what no prober is above that sends so: nothing but sendmmsg, in C
-// (c/send.c), to a reflector at that step over the cable. Replies are dropped where they come in.
+// (c/send.c), to a reflector at that step over the cable. Replies are dropped where they come in, at that step too.
 func (b *bench) sendingAlone(m *sweep, mode string, frames bool) error {
 	reflector, err := b.startManyPorts(mode, sweepTargets)
 	if err != nil {
 		return err
 	}
 	defer reflector.stop()
-	d, err := b.attachDrop(b.place.near, b.place.link, internet())
+	by, first := ebpf.XDP, internet()
+	if mode == "tc" {
+		by, first = ebpf.SchedCLS, internetTC()
+	}
+	d, err := b.attachDrop(b.place.near, b.place.link, by, first)
 	if err != nil {
 		return err
 	}
@@ -69,6 +74,16 @@ func internet() asm.Instructions {
 		asm.JGT.Reg(asm.R4, asm.R3, "exit"),
 		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
 		asm.JNE.Imm(asm.R4, int32(network16(unix.ETH_P_IP)), "exit"),
+	}
+}
+
+// internetTC is the same for a program at TC.
+func internetTC() asm.Instructions {
+	const protocol = 16 // in struct __sk_buff
+	return asm.Instructions{
+		asm.Mov.Imm(asm.R0, -1), // TC_ACT_UNSPEC
+		asm.LoadMem(asm.R2, asm.R1, protocol, asm.Word),
+		asm.JNE.Imm(asm.R2, int32(network16(unix.ETH_P_IP)), "exit"),
 	}
 }
 

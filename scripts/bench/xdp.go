@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A drop takes packets of an interface off at the earliest place there is (native
-// XDP_DROP), and counts. If it takes every packet, it is the ceiling of whatever answers.
+// A drop takes packets of an interface off, by native XDP at the earliest place there is, or
+// by TC, and counts. If it takes every packet, it is the ceiling of whatever answers.
 type drop struct {
 	program *ebpf.Program
 	count   *ebpf.Map
@@ -46,7 +46,11 @@ func network16(v uint16) uint16 {
 
 // attachDrop puts it on the interface of this thread's namespace. What first does not
 // jump to "exit" is dropped.
-func attachDrop(ifindex int, first asm.Instructions) (_ *drop, err error) {
+func attachDrop(ifindex int, by ebpf.ProgramType, first asm.Instructions) (_ *drop, err error) {
+	verdict := int32(1) // XDP_DROP
+	if by == ebpf.SchedCLS {
+		verdict = 2 // TC_ACT_SHOT
+	}
 	d := new(drop)
 	defer func() {
 		if err != nil {
@@ -57,7 +61,7 @@ func attachDrop(ifindex int, first asm.Instructions) (_ *drop, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make counter: %w", err)
 	}
-	d.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "bench_drop", Type: ebpf.XDP, License: "GPL", Instructions: append(first,
+	d.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "bench_drop", Type: by, License: "GPL", Instructions: append(first,
 		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, -4),
@@ -67,13 +71,17 @@ func attachDrop(ifindex int, first asm.Instructions) (_ *drop, err error) {
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
 		asm.Add.Imm(asm.R1, 1),
 		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord), // a CPU's own, in softirq
-		asm.Mov.Imm(asm.R0, 1).WithSymbol("out"),   // XDP_DROP
+		asm.Mov.Imm(asm.R0, verdict).WithSymbol("out"),
 		asm.Return().WithSymbol("exit"),
 	)})
 	if err != nil {
 		return nil, fmt.Errorf("load drop program: %w", err)
 	}
-	d.link, err = link.AttachXDP(link.XDPOptions{Program: d.program, Interface: ifindex, Flags: link.XDPDriverMode})
+	if by == ebpf.SchedCLS {
+		d.link, err = link.AttachTCX(link.TCXOptions{Program: d.program, Interface: ifindex, Attach: ebpf.AttachTCXIngress})
+	} else {
+		d.link, err = link.AttachXDP(link.XDPOptions{Program: d.program, Interface: ifindex, Flags: link.XDPDriverMode})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("attach drop program: %w", err)
 	}
