@@ -40,7 +40,7 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 	}
 	made := &path{
 		key: w.key, session: flowKey{addr: w.addr.Addr().As16(), port: w.addr.Port(), ssid: w.key.ssid}, target: w.target, route: w.route, probe: t, sweep: swept, auth: auth, clock: probe.ClockSocket,
-		mark: sock.Outgoing{TOS: class.DSCP << 2, TTL: 255}, dest: sock.NewSockaddr(w.addr), flows: make([]flow, len(w.ports)),
+		mark: sock.Outgoing{TOS: class.DSCP << 2}, dest: sock.NewSockaddr(w.addr), flows: make([]flow, len(w.ports)),
 		inFlight: uint32(slots),
 	}
 	if slots == 1 {

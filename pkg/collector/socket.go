@@ -70,7 +70,7 @@ func (l *loop) source(v6 bool) (a netip.Addr) {
 func (l *loop) reopenSocket(s *socket) {
 	before := s.err
 	s.fd, s.err = sock.Open(sock.Options{
-		Bind: s.bind, RecvBuffer: recvBuffer, SendBuffer: sendBuffer,
+		Bind: s.bind, RecvBuffer: recvBuffer, SendBuffer: sendBuffer, TTL: 255,
 		// Where the kernel measures, each probe that it does not asks for its stamp.
 		TxStamps: l.kernel == nil, RecvErr: true, DontFragment: true,
 	})
