@@ -73,11 +73,12 @@ func startAgent(t testing.TB, h *lab.Host, ready string, args ...string) *agent 
 	return a
 }
 
-// reflect starts a reflector on all addresses, port 862: in the kernel what it can.
+// reflect starts a reflector on all addresses, port 862: in the kernel at TC, which is what veth gets by itself too, and
+// named so that the kernel has nothing else to verify.
 func reflect(t testing.TB, h *lab.Host, args ...string) *agent {
 	t.Helper()
-	a := startAgent(t, h, "msg=reflecting listen", append([]string{"reflect", "--pin", newPin()}, args...)...)
-	a.logs(t, "mode=tc") // which is what veth gets
+	a := startAgent(t, h, "msg=reflecting listen", append([]string{"reflect", "--pin", newPin(), "--mode", "tc"}, args...)...)
+	a.logs(t, "mode=tc")
 	return a
 }
 

@@ -76,7 +76,7 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	if d.folder, err = pinFolder(o.Pin).hold(); err != nil {
 		return nil, err
 	}
-	if d.object, err = load(o.Pin, o.Probes, o.Log); err != nil {
+	if d.object, err = load(o.Pin, o.Mode, o.Probes, o.Log); err != nil {
 		return nil, err
 	}
 	if err = errors.Join(ctx.Err(), d.object.setPolicy(&o.Policy), d.renew()); err != nil {

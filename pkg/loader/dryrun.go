@@ -95,7 +95,7 @@ func proofs() map[Step]error {
 		unpinned(spec)
 		o, err = newObject(spec, "")
 	}
-	for s, k := range map[Step]programKind{StepNative: progXDP, StepTC: progTC, StepGeneric: progXDPGeneric} {
+	for s, k := range kindAt {
 		if out[s] = err; err == nil {
 			out[s] = o.prove(k)
 		}

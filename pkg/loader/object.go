@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +23,9 @@ const (
 	progTC                            // at ingress
 	programKinds
 )
+
+// kindAt is the program of each step.
+var kindAt = map[Step]programKind{StepNative: progXDP, StepTC: progTC, StepGeneric: progXDPGeneric}
 
 // name is the program's name in the BPF object.
 func (k programKind) name() string {
@@ -41,9 +46,10 @@ type object struct {
 	proven [programKinds]bool
 }
 
-// load loads the programs and adopts the maps that are pinned in the folder pin,
-// which it makes. Maps of another shape it replaces. What is armed stays so.
-func load(pin string, probes ProbeOptions, log *slog.Logger) (*object, error) {
+// load loads the programs that the mode may attach and adopts the maps that are pinned
+// in the folder pin, which it makes. Maps of another shape it replaces. What is armed
+// stays so.
+func load(pin string, mode Mode, probes ProbeOptions, log *slog.Logger) (*object, error) {
 	if err := pinFolder(pin).prepare(); err != nil {
 		return nil, explain(err)
 	}
@@ -52,6 +58,7 @@ func load(pin string, probes ProbeOptions, log *slog.Logger) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
+	emptyUnused(spec, mode)
 	probes.size(spec)
 	if err := dropOtherShapes(pin, spec, log); err != nil {
 		return nil, explain(err)
@@ -102,9 +109,33 @@ func newObject(spec *ebpf.CollectionSpec, pin string) (*object, error) {
 	return o, nil
 }
 
-// programs are those of each step.
-func (o *object) programs() Programs {
-	return Programs{XDP: o.program(progXDP), XDPGeneric: o.program(progXDPGeneric), TC: o.program(progTC)}
+// programs are those of each step that the mode allows; the others may be empty.
+func (o *object) programs(mode Mode) (p Programs) {
+	for _, s := range mode.steps() {
+		switch s {
+		case StepNative:
+			p.XDP = o.LlamaXdp
+		case StepGeneric:
+			p.XDPGeneric = o.LlamaXdpSkb
+		case StepTC:
+			p.TC = o.LlamaTc
+		}
+	}
+	return p
+}
+
+// emptyUnused empties the programs that the mode never attaches.
+func emptyUnused(spec *ebpf.CollectionSpec, mode Mode) {
+	for s, k := range kindAt {
+		if !slices.Contains(mode.steps(), s) {
+			empty(spec.Programs[k.name()])
+		}
+	}
+}
+
+// empty leaves of a program just a return: to verify one costs a kernel a few hundred milliseconds.
+func empty(p *ebpf.ProgramSpec) {
+	p.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 }
 
 // program returns the program for a place; it belongs to the object.

@@ -31,7 +31,7 @@ func bpffs(t *testing.T) string {
 
 func mustLoad(t *testing.T, pin string) *object {
 	t.Helper()
-	o, err := load(pin, ProbeOptions{}, quiet())
+	o, err := load(pin, ModeAuto, ProbeOptions{}, quiet())
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if o != nil {
@@ -103,6 +103,26 @@ func TestLoadReplacesOtherShapes(t *testing.T) {
 	}
 }
 
+// A mode that names a step has the kernel verify only what it attaches, and nothing else can be.
+func TestNamedModeLoadsItsProgram(t *testing.T) {
+	whole, err := loaded()
+	requireVerified(t, err)
+	pin := filepath.Join(bpffs(t), "llama")
+	for s, k := range kindAt {
+		o, err := load(pin, Mode(s), ProbeOptions{}, quiet())
+		require.NoError(t, err)
+		for other := range kindAt {
+			p := o.programs(Mode(s)).at(other)
+			require.Equal(t, other == s, p != nil, "%s at %s", s, other)
+		}
+		for other := range programKinds {
+			err := sameProgram(whole.program(other), o.program(other))
+			require.Equal(t, other == k, err == nil, "%s: %v", other.name(), err)
+		}
+		require.NoError(t, o.Close())
+	}
+}
+
 // Something else lies where a map is to be pinned.
 func TestLoadForeignPin(t *testing.T) {
 	pin := bpffs(t)
@@ -117,12 +137,12 @@ func TestLoadNotBPFFS(t *testing.T) {
 	lab.Require(t, lab.Root)
 	dir := t.TempDir()
 	for _, pin := range []string{dir, filepath.Join(dir, "llama")} {
-		_, err := load(pin, ProbeOptions{}, quiet())
+		_, err := load(pin, ModeAuto, ProbeOptions{}, quiet())
 		require.ErrorIs(t, err, ErrPinFolder)
 		require.ErrorContains(t, err, "mount -t bpf bpf /sys/fs/bpf")
 	}
 	require.NoDirExists(t, filepath.Join(dir, "llama"))
-	_, err := load(filepath.Join(dir, "not", "there"), ProbeOptions{}, quiet())
+	_, err := load(filepath.Join(dir, "not", "there"), ModeAuto, ProbeOptions{}, quiet())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -140,7 +160,7 @@ func TestLoadWithoutCapabilities(t *testing.T) {
 		less[0].Effective &= uint32(keep)
 		less[1].Effective &= uint32(keep >> 32)
 		require.NoError(t, unix.Capset(&hdr, &less[0]))
-		_, err := load(filepath.Join(pin, "llama"), ProbeOptions{}, quiet())
+		_, err := load(filepath.Join(pin, "llama"), ModeAuto, ProbeOptions{}, quiet())
 		require.NoError(t, unix.Capset(&hdr, &caps[0]))
 		require.ErrorIs(t, err, ErrPermission)
 		require.ErrorContains(t, err, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")

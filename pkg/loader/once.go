@@ -38,7 +38,7 @@ func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, o Pr
 	if len(indexes) == 0 {
 		return nil, fmt.Errorf("no route to a target: %w", ErrNoInterface)
 	}
-	if err := m.load(o); err != nil {
+	if err := m.load(mode, o); err != nil {
 		return nil, err
 	}
 	covered := map[int]bool{}
@@ -52,13 +52,14 @@ func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, o Pr
 	return m, nil
 }
 
-func (m *Measurement) load(o ProbeOptions) error {
+func (m *Measurement) load(mode Mode, o ProbeOptions) error {
 	liftMemlock()
 	spec, err := readSpec()
 	if err != nil {
 		return err
 	}
 	unpinned(spec)
+	emptyUnused(spec, mode)
 	o.size(spec)
 	if err := spec.Variables["llama_reflect"].Set(false); err != nil {
 		return fmt.Errorf("set llama_reflect: %w", err)
@@ -83,7 +84,7 @@ func (m *Measurement) attach(ctx context.Context, index int, mode Mode) error {
 		return err
 	}
 	for _, p := range there {
-		a, err := attach(ctx, p.Interface, mode, m.object.programs(), attachOptions{})
+		a, err := attach(ctx, p.Interface, mode, m.object.programs(mode), attachOptions{})
 		if err != nil {
 			return err
 		}

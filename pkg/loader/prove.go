@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/stamp"
@@ -68,12 +67,11 @@ func (o *object) proveCopy(k programKind) (err error) {
 	return copied.proveReply(k)
 }
 
-// emptyOthers leaves of the programs that are not proven just a return: to verify them
-// costs a kernel a few hundred milliseconds each.
+// emptyOthers empties the programs that are not proven.
 func emptyOthers(spec *ebpf.CollectionSpec, k programKind) {
 	for name, p := range spec.Programs {
 		if name != k.name() {
-			p.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+			empty(p)
 		}
 	}
 }

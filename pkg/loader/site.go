@@ -153,7 +153,7 @@ func (d *Datapath) add(ctx context.Context, p Place) error {
 		return err
 	}
 	before := d.answers.lately()
-	a, err := attach(ctx, p.Interface, d.options.Mode, d.object.programs(), attachOptions{
+	a, err := attach(ctx, p.Interface, d.options.Mode, d.object.programs(d.options.Mode), attachOptions{
 		pin: pinFolder(d.options.Pin), resetLink: d.options.ResetLink, prove: d.prove,
 	})
 	if err != nil {
@@ -178,7 +178,7 @@ func (d *Datapath) add(ctx context.Context, p Place) error {
 }
 
 func (d *Datapath) prove(s Step) error {
-	return d.object.prove(map[Step]programKind{StepNative: progXDP, StepGeneric: progXDPGeneric, StepTC: progTC}[s])
+	return d.object.prove(kindAt[s])
 }
 
 // tellAhead says once of each program that stands before ours at TC: it may keep
@@ -211,7 +211,7 @@ func (d *Datapath) recover(ctx context.Context, s *site) error {
 	d.options.Log.Warn("program lost", "interface", s.Interface.Name, "mode", s.Step.String(), "error", err)
 	if before := s.lostAt; before.IsZero() || time.Since(before) >= leaveEvery {
 		s.lostAt = time.Now()
-		again, err := attach(ctx, s.Interface, d.options.Mode, d.object.programs(), s.options)
+		again, err := attach(ctx, s.Interface, d.options.Mode, d.object.programs(d.options.Mode), s.options)
 		if err != nil {
 			delete(d.sites, s.Interface.Index)
 			return errors.Join(err, s.detachEgress(), s.leave())
