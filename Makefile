@@ -30,8 +30,8 @@ FUZZTIME  ?= 200000x
 GOTESTSUM := $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION) \
 	--rerun-fails=2 --rerun-fails-max-failures=8 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
 
-# These measure in namespaces, where the race detector would be what is measured.
-NO_RACE := /internal/(lab|e2e)$$|/scripts/|/cmd/
+# These measure in namespaces, where the race detector would be what is measured; config starts no goroutine.
+NO_RACE := /internal/(lab|e2e|config)$$|/scripts/|/cmd/
 
 .PHONY: help
 help: ## list the targets
@@ -50,7 +50,7 @@ test: $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION) ## set up what tests need, vet, ru
 	if [ -z "$$racy" ]; then exit 0; fi; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ]; then echo "race detector left out: it needs a C compiler (apt-get install gcc libc6-dev)"; \
 		[ -z "$${LLAMA_TEST_NOSKIP:-}" ]; exit; fi; \
-	echo "$(GO) test -race" $$racy; $(GOTESTSUM) --packages="$$(echo $$racy)" -- -race -p 1 -count=1 -timeout 25m $(TESTFLAGS)
+	echo "$(GO) test -race -short" $$racy; $(GOTESTSUM) --packages="$$(echo $$racy)" -- -race -short -p 1 -count=1 -timeout 25m $(TESTFLAGS)
 
 .PHONY: test-vm
 test-vm: ## the same tests on Debian's kernels, emulated, a line each (KERNEL=6.1 for one; docs/vm-test.md)

@@ -142,6 +142,7 @@ func (r *bender) straighten(t *testing.T) {
 // says; where counters contradict what was sent, the loss in that gap has no direction, and behind it there is one again.
 // The target beside it does not feel it.
 func TestBentReplies(t *testing.T) {
+	t.Parallel()
 	eachMode(t, func(t *testing.T, mode string) {
 		t.Parallel()
 		l := lab.ForTest(t, 3)

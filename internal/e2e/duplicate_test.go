@@ -24,6 +24,7 @@ func TestDuplicatesAreCountedOnce(t *testing.T) {
 		{"every reply", true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			eachMode(t, func(t *testing.T, mode string) {
 				t.Parallel()
 				l := lab.ForTest(t, 2)

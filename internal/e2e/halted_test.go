@@ -23,6 +23,7 @@ func TestHaltedAgentLosesNothing(t *testing.T) {
 		{"shorter than late", "timeout: 400ms, late: 6s, window: 1s", emissions[:2]},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			eachEmission(t, c.emissions, func(t *testing.T, e emission) {
 				t.Parallel()
 				l := lab.ForTest(t, 2)

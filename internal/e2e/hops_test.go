@@ -51,6 +51,7 @@ func lengthsOf(records []lab.Record, probes bool) lengths {
 // TestPathGetsLonger: while they are probed, the way there of five of eight flows gets a router longer and the way back
 // of two others, then all is as it was. Each change is counted, once and of the flows that had it.
 func TestPathGetsLonger(t *testing.T) {
+	t.Parallel()
 	eachEmission(t, emissions[:2], func(t *testing.T, e emission) {
 		t.Parallel()
 		l := lab.ForTest(t, 2)

@@ -61,6 +61,7 @@ const (
 // believed; only the honest answers, the replayed ones (once) and those with senseless stamps (without an RTT) are replies.
 // A reflector without counters says no direction. The target beside it does not feel it.
 func TestEvilReplies(t *testing.T) {
+	t.Parallel()
 	eachMode(t, func(t *testing.T, mode string) {
 		t.Parallel()
 		l := lab.ForTest(t, 4)

@@ -32,6 +32,7 @@ func TestLossIsTheKernelsCount(t *testing.T) {
 		{"all, reverse", 0, 1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			eachMode(t, func(t *testing.T, mode string) {
 				t.Parallel()
 				lossOf(t, c.six, mode, c.forward, c.reverse)

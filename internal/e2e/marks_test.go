@@ -21,6 +21,7 @@ const (
 
 // TestRewrittenClassIsShown rewrites EF in the fabric on one way: that way shows it, and no probe is dropped for it.
 func TestRewrittenClassIsShown(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name             string
 		reverse          bool

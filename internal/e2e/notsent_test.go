@@ -16,6 +16,7 @@ import (
 
 // TestOwnFirewallIsNotLoss: the prober's own host refuses one class. The other is measured untouched.
 func TestOwnFirewallIsNotLoss(t *testing.T) {
+	t.Parallel()
 	for _, verdict := range []string{"drop", "reject"} {
 		t.Run(verdict, func(t *testing.T) {
 			t.Parallel()
@@ -160,6 +161,7 @@ func TestAddressChanges(t *testing.T) {
 
 // TestSourceAddressGone: probes that have to leave from an address that the host no longer has.
 func TestSourceAddressGone(t *testing.T) {
+	t.Parallel()
 	eachMode(t, func(t *testing.T, mode string) {
 		t.Parallel()
 		l := lab.ForTest(t, 2)

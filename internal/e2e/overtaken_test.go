@@ -59,6 +59,7 @@ func TestOvertakenRepliesAreReordered(t *testing.T) {
 			of = emissions[:2] // the order in which replies are taken is the same for all in the kernel
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			eachEmission(t, of, func(t *testing.T, e emission) {
 				t.Parallel()
 				l := lab.ForTest(t, 2)

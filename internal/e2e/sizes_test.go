@@ -14,6 +14,7 @@ import (
 // TestBlackHoleBySize: the fabric drops what is longer than 1,400 octets, one way or the other. The largest size
 // that passes is told, and what was lost is what the kernel counted, no more and no less.
 func TestBlackHoleBySize(t *testing.T) {
+	t.Parallel()
 	for _, reverse := range []bool{false, true} {
 		t.Run(map[bool]string{false: "forward", true: "reverse"}[reverse], func(t *testing.T) {
 			t.Parallel()
