@@ -286,7 +286,7 @@ func (a *agent) reloadAPI(old, cfg *config.Config) error {
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
-	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
+	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Device == cfg.Reflector.Device && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
 		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError
 	if same {
 		a.mu.Lock()
@@ -324,7 +324,7 @@ func (a *agent) reloadKernel(ctx context.Context, old, cfg *config.Config) error
 func (a *agent) reloadCollector(old, cfg *config.Config) error {
 	o, n := old.Probing, cfg.Probing
 	same := a.collector != nil && len(cfg.Targets) > 0 && old.Host.Name == cfg.Host.Name && o.Timing == n.Timing &&
-		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && reflect.DeepEqual(o.Allow, n.Allow) &&
+		o.Family == n.Family && o.Timestamps == n.Timestamps && slices.Equal(o.Source, n.Source) && o.Device == n.Device && reflect.DeepEqual(o.Allow, n.Allow) &&
 		o.AllFlowLines == n.AllFlowLines && o.FlowSlow == n.FlowSlow && o.MaxFlowLines == n.MaxFlowLines &&
 		o.MaxRate == n.MaxRate && o.MaxRatePerTarget == n.MaxRatePerTarget && o.MaxCPU == n.MaxCPU &&
 		o.OneWay == n.OneWay && o.Emit == n.Emit && old.ClockError == cfg.ClockError

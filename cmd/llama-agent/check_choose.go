@@ -24,13 +24,16 @@ func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []ho
 	for _, name := range h.cfg.Datapath.Interfaces {
 		top = append(top, hostinfo.Chosen{Name: name, Why: "datapath.interfaces"})
 	}
+	if device := h.cfg.Reflector.Device; device != "" && len(top) == 0 {
+		top = append(top, hostinfo.Chosen{Name: device, Why: "reflector.device"})
+	}
 	if len(top) == 0 {
 		var missing []string
 		if len(unresolved) > 0 {
 			missing = append(missing, fmt.Sprintf("%d of %d names do not resolve: %s", len(unresolved), len(h.cfg.Targets), some(unresolved)))
 		}
 		var err error
-		if top, err = r.ByRoute(addrs, h.cfg.Probing.Source); err != nil {
+		if top, err = r.ByRoute(addrs, h.cfg.Probing.Source, h.cfg.Probing.Device); err != nil {
 			missing = append(missing, some(strings.Split(err.Error(), "\n")))
 		}
 		if len(missing) > 0 {
@@ -40,6 +43,9 @@ func (h *hostCheck) choose(ctx context.Context, r *hostinfo.Reader) (chosen []ho
 	if len(top) == 0 {
 		out = append(out, finding{Name: "interface", Detail: "there is no default route and no route to a target, so none was chosen",
 			Mend: "name them in datapath.interfaces"})
+	}
+	if device := h.cfg.Probing.Device; device != "" && !slices.ContainsFunc(top, func(c hostinfo.Chosen) bool { return c.Name == device }) {
+		top = append(top, hostinfo.Chosen{Name: device, Why: "probing.device"})
 	}
 	for _, c := range top {
 		below := r.Below(c.Name)

@@ -37,7 +37,7 @@ var formats = map[config.Timestamps]stamp.Format{config.TimestampsNTP: stamp.NTP
 func collectorOptions(c *config.Config) collector.Options {
 	return collector.Options{
 		Host: c.Host.Name, Plan: planOf(c), Timing: c.Probing.Timing, Family: families[c.Probing.Family],
-		Format: formats[c.Probing.Timestamps], Sources: c.Probing.Source, AllFlow: c.Probing.AllFlowLines,
+		Format: formats[c.Probing.Timestamps], Sources: c.Probing.Source, Device: c.Probing.Device, AllFlow: c.Probing.AllFlowLines,
 		SlowFlow: c.Probing.FlowSlow, MaxFlows: c.Probing.MaxFlowLines,
 		EmitPacket: c.Probing.Emit == config.EmitPacket,
 		OneWay:     c.Probing.OneWay, ClockError: c.ClockError,
@@ -71,7 +71,7 @@ func policyOf(c *config.Config, targets []netip.Addr) reflector.Policy {
 
 func reflectorOptions(c *config.Config) reflector.Options {
 	return reflector.Options{
-		Listen: c.Reflector.Listen, Legacy: legacyListen(c), Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
+		Listen: c.Reflector.Listen, Legacy: legacyListen(c), Device: c.Reflector.Device, Workers: c.Reflector.Workers, Policy: policyOf(c, nil),
 		Clock: func() reflector.ClockState { return clockState(c) },
 	}
 }

@@ -49,7 +49,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	}
 	ports, local := kernelListen(cfg.Reflector.Listen)
 	d, err := loader.Start(ctx, loader.Options{
-		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: cfg.Datapath.Interfaces, Targets: targets, Unresolved: unresolved,
+		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: kernelInterfaces(cfg), Targets: targets, Device: cfg.Probing.Device, Unresolved: unresolved,
 		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
 		Policy: kernelPolicy(cfg, policy, ports), Local: local,
 		Clock: func() loader.ClockState { return kernelClock(cfg) }, Answers: p.answers, Log: log,
@@ -66,6 +66,15 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
 	return &kernelPart{datapath: d, keeping: start(d.Run)}, nil
+}
+
+// kernelInterfaces are those that are named; none: the default ones. A reflector in a VRF answers
+// nowhere else.
+func kernelInterfaces(cfg *config.Config) []string {
+	if d := cfg.Reflector.Device; d != "" && len(cfg.Datapath.Interfaces) == 0 {
+		return []string{d}
+	}
+	return cfg.Datapath.Interfaces
 }
 
 // kernelProbes is the room that the kernel needs to measure what is configured.
@@ -232,5 +241,6 @@ func stepFields(interfaces []loader.InterfaceState) (out []sink.AgentField) {
 func sameKernel(old, cfg *config.Config) bool {
 	return reflect.DeepEqual(old.Datapath, cfg.Datapath) && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) &&
 		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError &&
+		old.Reflector.Device == cfg.Reflector.Device && old.Probing.Device == cfg.Probing.Device &&
 		old.Probing.SourcePorts == cfg.Probing.SourcePorts && (len(old.Targets) == 0) == (len(cfg.Targets) == 0)
 }

@@ -32,7 +32,7 @@ type pingFlags struct {
 	maxLoss                float64
 	maxRTT                 time.Duration
 	four, six, noTLV, noID bool
-	source                 string
+	source, device         string
 }
 
 func newPing() *cobra.Command {
@@ -71,6 +71,7 @@ usage, or something could not be set up, such as a name that does not resolve.`,
 	p.DurationVar(&f.maxRTT, "max-rtt", 0, "highest 99th percentile of the RTT (default: none)")
 	p.StringVarP(&f.output, "output", "o", "text", "text, json (one object a target and line) or influx (line protocol)")
 	p.StringVar(&f.source, "source", "", "source `address`")
+	p.StringVar(&f.device, "device", "", "`name` of an interface to leave by, or of a VRF to probe in (default: by the route)")
 	p.StringVar(&f.keyFile, "key-file", "", "`file` with the key for authenticated probes")
 	p.BoolVarP(&f.four, "ipv4", "4", false, "IPv4 only")
 	p.BoolVarP(&f.six, "ipv6", "6", false, "IPv6 only")
@@ -210,6 +211,11 @@ func (f *pingFlags) options(hosts []string) (o collector.Options, err error) {
 		a, err := netip.ParseAddr(f.source)
 		bad(err != nil, "--source %q is not an IP address", f.source)
 		o.Sources = []netip.Addr{a.Unmap()}
+	}
+	if f.device != "" {
+		_, err := net.InterfaceByName(f.device)
+		bad(err != nil, "--device %q: there is no such interface", f.device)
+		o.Device = f.device
 	}
 	classes, err := parseClasses(f.dscp)
 	errs = append(errs, err)

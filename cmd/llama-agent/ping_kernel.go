@@ -25,7 +25,7 @@ func (f *pingFlags) startKernel(ctx context.Context, o *collector.Options) (*pin
 		step = loader.ModeTC // disturbs nothing
 	}
 	flows := 2 * len(o.Plan.Targets) * len(o.Plan.Classes) * o.Plan.Count
-	m, err := loader.StartMeasurement(ctx, step, addressesOf(ctx, o), loader.ProbeOptions{
+	m, err := loader.StartMeasurement(ctx, step, addressesOf(ctx, o), o.Device, loader.ProbeOptions{
 		Flows: flows, InFlight: collector.InFlight(o.Timing), Rate: float64(flows) / o.Timing.Interval.Seconds(),
 		First: 1024, Last: 65535, // the kernel chooses the ports
 	})

@@ -57,6 +57,7 @@ type Reflector struct {
 	Timestamps    Timestamps     // format of its stamps
 	Location      bool           // report addresses and ports of a request in a Location TLV (RFC 8972 section 4.2)
 	Workers       int            // 0: one a core
+	Device        string         // the sockets are bound to it; empty: all
 	Auth          []AuthRule     // the first that matches counts; what matches none is unauthenticated
 }
 
@@ -109,6 +110,7 @@ type Probing struct {
 	MaxCPU           float64 // of one core; 0: no limit
 	Allow            Allow
 	Source           []netip.Addr // at most one a family; empty: by the route
+	Device           string       // interface or VRF that probes leave by; empty: by the route
 	Family           Family
 	Timestamps       Timestamps // format of T1
 	Emit             Emit

@@ -205,6 +205,14 @@ func parseInterface(s string) (string, error) {
 	return s, nil
 }
 
+// parseDevice takes "" as none.
+func parseDevice(s string) (string, error) {
+	if s == "" {
+		return s, nil
+	}
+	return parseInterface(s)
+}
+
 func parseAbsolute(s string) (string, error) {
 	if !filepath.IsAbs(s) || filepath.Clean(s) != s || checkText(s) != nil {
 		return "", fmt.Errorf("%s is not a plain absolute path", show(s))

@@ -5,6 +5,7 @@ import "net/netip"
 func (d *decoder) reflectorFields(c *Reflector) []field {
 	return []field{
 		listOf("listen", &c.Listen, parseListen),
+		scalar("device", &c.Device, parseDevice),
 		allowed("allow", &c.Allow),
 		listOf("peers", &c.Peers, parsePrefix),
 		scalar("rate_peers", &c.RatePeers, integer(1, maxRate)),

@@ -93,6 +93,7 @@ func (d *decoder) probingFields(c *Probing) []field {
 		scalar("max_cpu", &c.MaxCPU, number(0, 1024)),
 		allowed("allow", &c.Allow),
 		field{key: "source", read: func(v value) { c.Source = readSource(v) }},
+		scalar("device", &c.Device, parseDevice),
 		scalar("timestamps", &c.Timestamps, oneOfWords(TimestampsNTP, TimestampsPTP)),
 		scalar("emit", &c.Emit, oneOfWords(EmitSocket, EmitPacket)),
 		scalar("family", &c.Family, oneOfWords(FamilyAny, Family4, Family6, FamilyBoth)),

@@ -19,16 +19,16 @@ type Chosen struct {
 
 // ByRoute returns the interfaces of the default routes, and of the routes to
 // targets (every next hop; this host's own addresses are on lo). The source, one
-// a family at most, is the one that probes leave from. An error beside the
-// result tells of targets without a route.
-func (r *Reader) ByRoute(targets, source []netip.Addr) ([]Chosen, error) {
+// a family at most, is the one that probes leave from, the device what they leave by;
+// "": by the route. An error beside the result tells of targets without a route.
+func (r *Reader) ByRoute(targets, source []netip.Addr, device string) ([]Chosen, error) {
 	var c choice
 	if err := c.defaults(); err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, t := range targets {
-		errs = append(errs, c.target(t.Unmap(), source))
+		errs = append(errs, c.target(t.Unmap(), source, device))
 	}
 	out := make([]Chosen, 0, len(c))
 	for _, one := range c {
@@ -122,8 +122,8 @@ func isDefault(dst *net.IPNet) bool {
 	return ones == 0
 }
 
-func (c *choice) target(t netip.Addr, source []netip.Addr) error {
-	o := netlink.RouteGetOptions{FIBMatch: true}
+func (c *choice) target(t netip.Addr, source []netip.Addr, device string) error {
+	o := netlink.RouteGetOptions{FIBMatch: true, Oif: device}
 	for _, s := range source {
 		if s.Is4() == t.Is4() {
 			o.SrcAddr = s.AsSlice()

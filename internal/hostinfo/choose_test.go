@@ -25,7 +25,7 @@ func byRoute(t testing.TB, h *lab.Host, source []netip.Addr, targets ...string) 
 			return e
 		}
 		defer r.Close()
-		out, err = r.ByRoute(addrs, source)
+		out, err = r.ByRoute(addrs, source, "")
 		return nil
 	}))
 	return out, err

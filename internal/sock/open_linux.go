@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -148,6 +149,33 @@ func Fragment(fd int, v6, on bool) error {
 	}
 	if err := unix.SetsockoptInt(fd, level, name, discover); err != nil {
 		return fmt.Errorf("switch fragmentation: %w", err)
+	}
+	return nil
+}
+
+// SendBy has what the socket sends leave by an interface, or not at all (IP_UNICAST_IF). Answers may
+// come in by any.
+func SendBy(fd int, v6 bool, ifIndex int) error {
+	level, name := unix.IPPROTO_IP, unix.IP_UNICAST_IF
+	if v6 {
+		level, name = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_IF
+	}
+	var index [4]byte // in network byte order
+	binary.BigEndian.PutUint32(index[:], uint32(ifIndex))
+	err := unix.SetsockoptString(fd, level, name, string(index[:]))
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		err = unix.ENODEV // which is what it means
+	}
+	if err != nil {
+		return fmt.Errorf("send by interface %d: %w", ifIndex, err)
+	}
+	return nil
+}
+
+// BindToInterface is SO_BINDTODEVICE by index: nothing is sent or received elsewhere.
+func BindToInterface(fd, ifIndex int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, ifIndex); err != nil {
+		return fmt.Errorf("bind to interface %d: %w", ifIndex, err)
 	}
 	return nil
 }

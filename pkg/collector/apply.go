@@ -18,13 +18,14 @@ type resolvedPlan struct {
 	number    int   // of the Plan, which is the same as long as this is
 	step      int64 // of the rotation of source ports
 	endpoints []endpoint
+	device    device
 	wire      stamp.Clock // how T1 is written
 	complete  bool        // names were asked for, not only literal addresses taken
 }
 
 // same says whether nothing is different that the loop would have to look at.
 func (p *resolvedPlan) same(o *resolvedPlan) bool {
-	return p.number == o.number && p.step == o.step && p.complete == o.complete && p.wire == o.wire && slices.Equal(p.endpoints, o.endpoints)
+	return p.number == o.number && p.step == o.step && p.complete == o.complete && p.wire == o.wire && p.device == o.device && slices.Equal(p.endpoints, o.endpoints)
 }
 
 // An endpoint is one address of a target.
@@ -43,6 +44,7 @@ func (l *loop) apply(p *resolvedPlan) {
 	l.complete, l.wire = p.complete, p.wire
 	l.fit(p.largest())
 	l.broken.Store(false)
+	l.turnSocketsTo(p.device)
 	all := p.paths()
 	wanted := make(map[pathKey]*path, len(all))
 	for _, w := range all {
@@ -85,7 +87,9 @@ func (l *loop) refresh(p *path, e *endpoint) {
 	if way.ifIndex == 0 {
 		// Nothing leaves as long as there is no route. Most come back as they were, and what is sent
 		// then is not to wait for the next look before it is measured as it was.
+		blocked, why := way.blocked, way.blockReason
 		way = p.route
+		way.blocked, way.blockReason = blocked, why
 		way.kernel = l.kernel != nil && l.kernel.Covers(way.ifIndex)
 	}
 	moved := p.route.ifIndex != way.ifIndex

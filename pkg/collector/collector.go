@@ -24,6 +24,7 @@ type Collector struct {
 	reporter *reporter
 	resolver resolver
 	changed  chan struct{} // the plan was replaced
+	rerouted chan struct{} // the way by the device may have changed
 	now      func() time.Time
 
 	last *resolvedPlan // as the loop was given it; only one goroutine resolves at a time
@@ -59,13 +60,13 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 		covers = o.Kernel.Covers
 	}
 	made := &Collector{
-		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), now: time.Now,
+		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), rerouted: make(chan struct{}, 1), now: time.Now,
 		reporter: &reporter{emit: o.Emit, all: o.AllFlow, slow: o.SlowFlow, most: o.MaxFlows, stats: &l.stats, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
-		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, kept: nil},
+		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, sources: o.Sources, device: o.Device, kept: nil},
 	}
 	switch {
 	case o.EmitPacket && o.Kernel != nil:
-		made.resolver.hops = newNextHops(covers, o.Sources, made.Rediscover, o.Log)
+		made.resolver.hops = newNextHops(covers, o.Sources, o.Device, made.Rediscover, o.Log)
 	case o.EmitPacket:
 		l.packets.asked = false
 		o.Log.Warn("probes leave from their UDP sockets, not as frames", "why", "nothing is measured in the kernel")
@@ -87,6 +88,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	if c.resolver.hops != nil {
 		resolving.Go(func() { c.resolver.hops.run(ctx) })
 	}
+	if c.options.Device != "" {
+		resolving.Go(func() { c.followDevice(ctx) })
+	}
 	c.loop.run(ctx)
 	stopResolving()
 	resolving.Wait()
@@ -106,12 +110,7 @@ func (c *Collector) Update(p Plan) {
 
 // Rediscover looks the targets and the ways to them up anew, soon: what the kernel
 // covers has changed.
-func (c *Collector) Rediscover() {
-	select {
-	case c.changed <- struct{}{}:
-	default:
-	}
-}
+func (c *Collector) Rediscover() { wake(c.changed) }
 
 // Targets returns what is known of each target.
 func (c *Collector) Targets() []TargetState {
@@ -131,6 +130,9 @@ func (c *Collector) keepResolved(ctx context.Context) {
 		case <-tick.C:
 		case <-c.changed:
 			c.resolve(ctx, false)
+		case <-c.rerouted:
+			c.reroute(ctx)
+			continue
 		}
 		c.resolve(ctx, true)
 	}
@@ -159,8 +161,9 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	q := sock.ReadClockQuality().Stated(c.options.ClockError)
 	c.loop.estimate.Store(uint32(stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError)))
 	next := resolvedPlan{
-		Plan: plan, number: number, step: plan.step(c.now()), endpoints: endpoints, complete: namesToo,
-		wire: stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
+		Plan: plan, number: number, step: plan.step(c.now()), endpoints: endpoints, device: c.resolver.now,
+		complete: namesToo || c.last != nil && c.last.number == number && c.last.complete,
+		wire:     stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
 	}
 	if c.last != nil && c.last.same(&next) && !c.loop.broken.Load() {
 		return // the loop need not look through all flows for nothing

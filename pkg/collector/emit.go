@@ -62,6 +62,10 @@ func (l *loop) spendCount(f *flow, n int64) int64 {
 
 func (l *loop) prepare(f *flow, due int64) {
 	l.settle(f, l.drained)
+	if r := &f.path.route; r.blocked {
+		l.notSent(f, r.blockReason, 1)
+		return
+	}
 	if f.sock.fd < 0 {
 		l.notSent(f, f.sock.whyClosed(), 1)
 		return
@@ -154,10 +158,7 @@ func (l *loop) flush(o *outbox) {
 
 func (l *loop) sendFailed(f *flow, errno unix.Errno) {
 	l.stats.add(countSendErrors)
-	why := reasonOf(errno)
-	if errno == unix.EINVAL && l.source(f.sock.key.v6).IsValid() {
-		why = reasonNoSource // which the kernel does not tell from a route that is a black hole
-	}
+	why := reasonFrom(sourceOf(l.sources, f.sock.key.v6), errno)
 	if why == reasonNoBuffer || why == reasonSendBuffer {
 		l.slow.unsent++
 	}

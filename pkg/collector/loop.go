@@ -26,7 +26,8 @@ type loop struct {
 	timeout  int64 // ns
 	late     int64 // ns
 	sources  []netip.Addr
-	counted  bool // Options.Count is set
+	device   device // that sockets send by
+	counted  bool   // Options.Count is set
 	count    int
 	log      *slog.Logger
 	observe  func(Answer) // nil: none

@@ -37,7 +37,7 @@ func TestNeighboursAreConfirmed(t *testing.T) {
 			for _, gateway := range gateways { // the lab's entries are permanent
 				ip(h, "neigh del "+gateway+" dev eth0")
 			}
-			n := newNextHops(func(int) bool { return true }, nil, func() {}, slog.New(slog.DiscardHandler))
+			n := newNextHops(func(int) bool { return true }, nil, "", func() {}, slog.New(slog.DiscardHandler))
 			n.keep = keep
 			t.Cleanup(n.close)
 			hops := map[bool]*nextHop{}

@@ -66,7 +66,7 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 		}
 	}
 	made.mark.TxStamp = l.kernel != nil
-	if a := l.source(true); w.addr.Addr().Is6() && !a.IsLinkLocalUnicast() {
+	if a := sourceOf(l.sources, true); w.addr.Addr().Is6() && !a.IsLinkLocalUnicast() {
 		// Of IPv6, a bound socket goes on sending from an address that is gone; one that is named is looked for.
 		made.mark.Source = a
 	}

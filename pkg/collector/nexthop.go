@@ -44,6 +44,7 @@ type hop struct {
 type nextHops struct {
 	covers  func(ifIndex int) bool // measured in the kernel there
 	sources []netip.Addr           // that frames have to leave from, at most one a family
+	device  string                 // that they have to leave by; "": any
 	moved   func()                 // told when a destination is reached by another interface
 	keep    int                    // flags by which the kernel confirms neighbours by itself
 	log     *slog.Logger
@@ -54,6 +55,7 @@ type nextHops struct {
 	neighbours map[neighbourKey]*neighbour // of them
 	links      map[int]linkState           // nil: to be read
 	local      map[netip.Addr]bool         // likewise
+	at         *device                     // likewise
 }
 
 type linkState struct {
@@ -70,9 +72,9 @@ const (
 	confirmEvery = time.Second
 )
 
-func newNextHops(covers func(int) bool, sources []netip.Addr, moved func(), log *slog.Logger) *nextHops {
+func newNextHops(covers func(int) bool, sources []netip.Addr, device string, moved func(), log *slog.Logger) *nextHops {
 	return &nextHops{
-		covers: covers, sources: sources, moved: moved, keep: netlink.NTF_EXT_MANAGED, log: log,
+		covers: covers, sources: sources, device: device, moved: moved, keep: netlink.NTF_EXT_MANAGED, log: log,
 		hops: map[netip.Addr]*nextHop{}, neighbours: map[neighbourKey]*neighbour{},
 	}
 }
@@ -181,7 +183,7 @@ func (n *nextHops) refresh() (took time.Duration) {
 	begun := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.links, n.local = nil, nil
+	n.links, n.local, n.at = nil, nil, nil
 	for _, key := range n.readNeighbours() {
 		n.confirmOne(key, n.neighbours[key])
 	}
@@ -253,29 +255,29 @@ func (n *nextHops) route(dst netip.Addr) (*netlink.Route, reason) {
 	if err != nil {
 		return nil, reasonOther
 	}
-	var o netlink.RouteGetOptions
-	var source netip.Addr
-	for _, a := range n.sources {
-		if a.Is4() == dst.Is4() {
-			source = a
-			o.SrcAddr = a.AsSlice()
-		}
-	}
+	source := sourceOf(n.sources, dst.Is6())
 	if source.IsValid() && !n.isLocal(source) {
 		return nil, reasonNoSource
 	}
-	routes, err := handle.RouteGetWithOptions(dst.AsSlice(), &o)
+	if n.at == nil {
+		at := deviceNamed(handle, n.device)
+		n.at = &at
+	}
+	if n.device != "" && n.at.index == 0 {
+		return nil, reasonLinkDown
+	}
+	route, err := n.at.routeTo(handle, dst, source)
 	var errno unix.Errno
 	switch {
 	case errors.As(err, &errno):
 		return nil, reasonOf(errno)
-	case err != nil, len(routes) == 0:
+	case err != nil:
 		return nil, reasonNoRoute
 	}
 	if source.IsValid() {
-		routes[0].Src = source.AsSlice()
+		route.Src = source.AsSlice()
 	}
-	return &routes[0], 0
+	return route, 0
 }
 
 // gatewayOf is whose MAC address is needed. That of an IPv4 route may be an IPv6 address (RFC 5549).

@@ -33,6 +33,7 @@ type Options struct {
 	Family  Family
 	Format  stamp.Format          // of T1 on the wire
 	Sources []netip.Addr          // probes leave from these, at most one a family; none: the kernel chooses
+	Device  string                // probes leave by this interface or VRF, or not at all; "": by the route
 	Allow   func(netip.Addr) bool // bounds every destination after resolution; nil: all
 	Kernel  Kernel                // measures where it can; nil: the sockets do it all
 	// EmitPacket has probes leave as whole frames from packet sockets where the kernel

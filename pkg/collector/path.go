@@ -63,4 +63,7 @@ type route struct {
 	kernel   bool       // probes are stamped and replies taken there (Kernel.Covers)
 	next     *nextHop   // for frames; nil: none are to be sent
 	noFrames string     // why, although they were asked for
+
+	blocked     bool   // nothing leaves by another way than the device's,
+	blockReason reason // and it has none, for that reason
 }

@@ -1,6 +1,10 @@
 package collector
 
-import "golang.org/x/sys/unix"
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
 
 // A reason says why a probe that was due did not leave.
 type reason uint8
@@ -60,6 +64,14 @@ func reasonOf(e unix.Errno) reason {
 		return reasonNoSource
 	}
 	return reasonOther
+}
+
+// reasonFrom is reasonOf for probes that have to leave from an address, where it is valid.
+func reasonFrom(source netip.Addr, e unix.Errno) reason {
+	if e == unix.EINVAL && source.IsValid() {
+		return reasonNoSource // which the kernel does not tell from a route that is a black hole
+	}
+	return reasonOf(e)
 }
 
 // mayBePending says whether the errno may be an older probe's ICMP error, which

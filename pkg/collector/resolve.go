@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
 )
@@ -50,6 +51,10 @@ type resolver struct {
 	most   int                     // targets at one address; 0: no bound
 	hops   *nextHops               // nil: no frames are sent
 	kept   map[string][]netip.Addr // by name looked up
+
+	sources []netip.Addr
+	device  string // "": any
+	now     device // the same, as it was at the last look
 }
 
 // resolve answers for all targets; one that fails harms no other. Names already
@@ -79,6 +84,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 	}
 	_ = g.Wait()
 	local := localAddresses()
+	r.now = deviceNamed(&netlink.Handle{}, r.device)
 	kept := make(map[string][]netip.Addr, len(targets))
 	var out []endpoint
 	stamps := map[int]bool{} // by interface index
@@ -97,7 +103,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 			continue
 		}
 		for _, a := range s.Addresses {
-			way := routeTo(a)
+			way := r.routeTo(a)
 			if _, known := stamps[way.ifIndex]; !known {
 				stamps[way.ifIndex] = txStamps(way.ifIndex)
 			}
@@ -226,11 +232,23 @@ func localAddresses() map[netip.Addr]bool {
 
 // routeTo asks the kernel which way an address is reached; the zero route if it
 // cannot be said.
-func routeTo(a netip.Addr) route {
-	routes, err := netlink.RouteGet(a.AsSlice())
-	if err != nil || len(routes) == 0 {
-		return route{}
+func (r *resolver) routeTo(a netip.Addr) route {
+	var source netip.Addr
+	if r.device != "" {
+		source = sourceOf(r.sources, a.Is6())
+		switch {
+		case r.now.index == 0:
+			return route{blocked: true, blockReason: reasonLinkDown}
+		case a.Zone() != "" && a.Zone() != r.device:
+			return route{blocked: true, blockReason: reasonNoRoute}
+		}
 	}
-	src, _ := netip.AddrFromSlice(routes[0].Src)
-	return route{source: src.Unmap(), ifIndex: routes[0].LinkIndex}
+	found, err := r.now.routeTo(&netlink.Handle{}, a, source)
+	if err != nil {
+		var errno unix.Errno
+		_ = errors.As(err, &errno) // 0 is another reason
+		return route{blocked: r.device != "", blockReason: reasonFrom(source, errno)}
+	}
+	src, _ := netip.AddrFromSlice(found.Src)
+	return route{source: src.Unmap(), ifIndex: found.LinkIndex}
 }

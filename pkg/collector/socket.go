@@ -41,7 +41,7 @@ const (
 )
 
 func (l *loop) openSocket(key socketKey) *socket {
-	bind := l.source(key.v6)
+	bind := sourceOf(l.sources, key.v6)
 	switch {
 	case bind.IsValid():
 	case key.v6:
@@ -55,25 +55,19 @@ func (l *loop) openSocket(key socketKey) *socket {
 	return s
 }
 
-// source is the address that probes of a family have to leave from; invalid: any.
-func (l *loop) source(v6 bool) (a netip.Addr) {
-	for _, s := range l.sources {
-		if s.Is6() == v6 {
-			a = s
-		}
-	}
-	return a
-}
-
 // reopenSocket opens a socket, or tries again where that failed before: the port
 // may be free now, the source address there.
 func (l *loop) reopenSocket(s *socket) {
 	before := s.err
+	s.drops = 0
 	s.fd, s.err = sock.Open(sock.Options{
 		Bind: s.bind, RecvBuffer: recvBuffer, SendBuffer: sendBuffer, TTL: 255,
 		// Where the kernel measures, each probe that it does not asks for its stamp.
 		TxStamps: l.kernel == nil, RecvErr: true, DontFragment: true,
 	})
+	if s.err == nil && l.device.index != 0 {
+		s.err = l.pin(s)
+	}
 	if s.err == nil {
 		s.err = s.watch(l.epoll)
 	}
@@ -93,6 +87,14 @@ func (l *loop) reopenSocket(s *socket) {
 	}
 }
 
+// pin has a socket send by the device.
+func (l *loop) pin(s *socket) error {
+	if l.device.bound {
+		return sock.BindToInterface(s.fd, l.device.index)
+	}
+	return sock.SendBy(s.fd, s.key.v6, l.device.index)
+}
+
 // whyClosed is the reason for which nothing leaves from a socket that could not
 // be opened.
 func (s *socket) whyClosed() reason {
@@ -101,6 +103,8 @@ func (s *socket) whyClosed() reason {
 		return reasonNoSource
 	case errors.Is(s.err, unix.EADDRINUSE), errors.Is(s.err, unix.EACCES):
 		return reasonSourcePort
+	case errors.Is(s.err, unix.ENODEV):
+		return reasonLinkDown
 	}
 	return reasonOther
 }
@@ -116,6 +120,7 @@ func (s *socket) watch(epoll int) error {
 	case *unix.SockaddrInet6:
 		s.port = uint16(sa.Port)
 	}
+	s.bind = netip.AddrPortFrom(s.bind.Addr(), s.port) // to stay the same, should it be opened again
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLERR, Fd: int32(s.fd)}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, s.fd, &ev); err != nil {
 		return fmt.Errorf("watch socket: %w", err)

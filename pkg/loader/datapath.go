@@ -20,6 +20,7 @@ type Options struct {
 	Mode       Mode          // not ModeSocket: that needs nothing of this
 	Interfaces []string      // empty: those of the default routes and of the routes to the targets
 	Targets    []netip.Addr  // of the probes of this host
+	Device     string        // by which they leave; "": by the routes
 	Unresolved bool          // names of targets have no address yet: interfaces may come with Update
 	ResetLink  bool          // what resets a link is allowed
 	Lease      time.Duration // without a sign of life for that long, the programs pass everything

@@ -14,9 +14,10 @@ import (
 )
 
 // defaultInterfaces are those by which packets of this host leave: the interfaces of its default routes, and of
-// the routes to the targets. A target without a route adds none. Where routes change so
-// much that not all can be seen, those that were are returned with the error.
-func defaultInterfaces(targets []netip.Addr) ([]Interface, error) {
+// the routes to the targets, and the device by which all probes leave, if one is named. A target without a route
+// adds none, nor does a device that is not there. Where routes change so much that not all can be seen, those that
+// were are returned with the error.
+func defaultInterfaces(targets []netip.Addr, device string) ([]Interface, error) {
 	indexes := make(map[int]bool)
 	var unseen error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -28,6 +29,15 @@ func defaultInterfaces(targets []netip.Addr) ([]Interface, error) {
 	}
 	for _, t := range targets {
 		if err := routesTo(t, indexes); err != nil {
+			return nil, err
+		}
+	}
+	if device != "" {
+		ifc, err := interfaceByName(device)
+		switch {
+		case err == nil:
+			indexes[ifc.Index] = true
+		case !errors.Is(err, ErrNoInterface):
 			return nil, err
 		}
 	}

@@ -21,8 +21,9 @@ type Measurement struct {
 
 // StartMeasurement attaches to the interfaces by which the targets are reached, all of
 // them or none. The mode is a step; an interface where another program has its place,
-// such as that of an agent, is an error. Flows and InFlight of the options count.
-func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, o ProbeOptions) (_ *Measurement, err error) {
+// such as that of an agent, is an error. Probes leave by the device, if one is named: it is one of the
+// interfaces. Flows and InFlight of the options count.
+func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, device string, o ProbeOptions) (_ *Measurement, err error) {
 	m := new(Measurement)
 	defer func() {
 		if err != nil {
@@ -34,6 +35,13 @@ func StartMeasurement(ctx context.Context, mode Mode, targets []netip.Addr, o Pr
 		if err := routesTo(t, indexes); err != nil {
 			return nil, err
 		}
+	}
+	if device != "" {
+		ifc, err := interfaceByName(device)
+		if err != nil {
+			return nil, err
+		}
+		indexes[ifc.Index] = true
 	}
 	if len(indexes) == 0 {
 		return nil, fmt.Errorf("no route to a target: %w", ErrNoInterface)

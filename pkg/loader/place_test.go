@@ -186,7 +186,7 @@ func TestDefaultInterfaces(t *testing.T) {
 		for _, a := range targets {
 			addrs = append(addrs, netip.MustParseAddr(a))
 		}
-		found, err := defaultInterfaces(addrs)
+		found, err := defaultInterfaces(addrs, "")
 		require.NoError(t, err)
 		for _, i := range found {
 			s = append(s, i.Name)

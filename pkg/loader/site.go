@@ -98,7 +98,7 @@ func (d *Datapath) interfaces() (found []Interface, errs []error) {
 		d.mu.Lock()
 		targets := d.targets
 		d.mu.Unlock()
-		found, err := defaultInterfaces(targets)
+		found, err := defaultInterfaces(targets, d.options.Device)
 		if err != nil {
 			errs = append(errs, err)
 		}
