@@ -16,7 +16,7 @@ import (
 // went and came again has another index.
 type device struct {
 	index int  // 0: none is asked for, or it does not exist
-	vrf   bool // its routes are those of its members
+	table int  // of a VRF's routes, which have other interfaces; 0: it is none
 	bound bool // a VRF, or in one: what comes in there is for sockets only that are bound to it
 }
 
@@ -29,8 +29,11 @@ func deviceNamed(h *netlink.Handle, name string) (d device) {
 		return d // also if it could not be asked for: what may be another uplink is none to send by
 	}
 	a := link.Attrs()
-	d.index, d.vrf = a.Index, link.Type() == "vrf"
-	d.bound = d.vrf || a.Slave != nil && a.Slave.SlaveType() == "vrf"
+	d.index = a.Index
+	if v, ok := link.(*netlink.Vrf); ok {
+		d.table = int(v.Table)
+	}
+	d.bound = d.table != 0 || a.Slave != nil && a.Slave.SlaveType() == "vrf"
 	return d
 }
 
@@ -42,7 +45,9 @@ func (d device) routeTo(h *netlink.Handle, dst, source netip.Addr) (*netlink.Rou
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("look up route to %s: %w", dst, err)
-	case len(routes) == 0, d.index != 0 && !d.vrf && routes[0].LinkIndex != d.index:
+	case len(routes) == 0, d.table != 0 && routes[0].Table != d.table:
+		return nil, unix.ENETUNREACH // what a VRF has no route to is looked for in the main table
+	case d.index != 0 && d.table == 0 && routes[0].LinkIndex != d.index:
 		// With a source, the device is no more than a wish to IPv6: sends go the same way.
 		return nil, unix.ENETUNREACH
 	case d.index != 0:

@@ -38,7 +38,7 @@ func TestWaysByADevice(t *testing.T) {
 		require.Equal(t, none, deviceNamed(nl, "eth9"))
 		require.Equal(t, none, deviceNamed(nl, ""))
 		eth0, eth1 := deviceNamed(nl, "eth0"), deviceNamed(nl, "eth1")
-		require.False(t, eth1.bound || eth1.vrf)
+		require.Equal(t, device{index: eth1.index}, eth1)
 		for _, a := range far {
 			for _, d := range []device{none, eth0} {
 				r, err := d.routeTo(nl, a, any)
@@ -80,7 +80,8 @@ func TestDeviceInAVRF(t *testing.T) {
 	}
 	for _, args := range []string{
 		"link set red up", "link set eth0 master red", "addr replace " + h1.IPv6.String() + "/64 dev eth0 nodad",
-		"route replace default via 10.77.1.1 vrf red", "-6 route replace default via fd77:0:0:1::1 dev eth0 vrf red",
+		"route add 10.77.0.0/16 via 10.77.1.1 vrf red", "-6 route add fd77::/32 via fd77:0:0:1::1 dev eth0 vrf red",
+		"route add 192.0.2.0/24 dev lo", "-6 route add 2001:db8::/32 dev lo", // in the main table
 	} {
 		ipIn(t, h1, args)
 	}
@@ -93,15 +94,16 @@ func TestDeviceInAVRF(t *testing.T) {
 		for _, name := range []string{"red", "eth0"} {
 			d := deviceNamed(nl, name)
 			require.True(t, d.bound)
-			require.Equal(t, name == "red", d.vrf)
 			for _, far := range []netip.Addr{h2.IPv4, h2.IPv6} {
 				r, err := d.routeTo(nl, far, netip.Addr{})
 				require.NoError(t, err)
 				require.Equal(t, eth0.index, r.LinkIndex, "the kernel measures at the member")
 				require.True(t, answered(t, d, netip.AddrPortFrom(far, 862)), "%s by %s", far, name)
 			}
-			_, err := d.routeTo(nl, netip.MustParseAddr("127.0.0.1"), netip.Addr{})
-			require.Error(t, err, "none of the main table")
+			for _, out := range []string{"192.0.2.1", "2001:db8::1"} {
+				_, err := d.routeTo(nl, netip.MustParseAddr(out), netip.Addr{})
+				require.Error(t, err, "%s: none of the main table", out)
+			}
 		}
 		return nil
 	}))

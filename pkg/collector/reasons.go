@@ -42,6 +42,7 @@ var reasonMends = [numReasons]string{
 	reasonTooBig:     "the probe is larger than the interface's MTU",
 	reasonNeverLeft:  "this host took the probes and did not transmit them: see the interface's carrier and its queue (tc -s qdisc)",
 	reasonSlowed:     "probing would take more of this host than it may (probing.max_cpu, buffers): fewer targets, ports or classes, or a longer interval",
+	reasonLinkDown:   "the interface that probes leave by is down, or not there (probing.device)",
 	reasonNoSource:   "this host does not have the address that probes have to leave from (probing.source)",
 	reasonSourcePort: "another process holds the source port: choose other probing.source_ports",
 }
