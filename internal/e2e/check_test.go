@@ -72,13 +72,14 @@ func TestCheckOfInterfaces(t *testing.T) {
 	require.NoError(t, json.Unmarshal(eth0[0].Data, &data))
 	require.Equal(t, "eth0 veth veth 1500", fmt.Sprint(data.Name, " ", data.Kind, " ", data.Driver, " ", data.MTU))
 
-	all = checkIn(t, h, "datapath: {interfaces: [br0, eth7]}\n")
+	all = checkIn(t, h, "datapath: {interfaces: [br0, eth7]}\nprobing: {device: eth8}\n")
 	require.Contains(t, find(all, "interface", "br0")[0].Detail, "bridge")
 	require.Contains(t, find(all, "interface", "p0")[0].Detail, "under br0")
 	require.Equal(t, "ip link set dev p0 up", find(all, "interface", "p0")[0].Mend)
 	gone := find(all, "interface", "eth7")[0]
 	require.False(t, gone.OK)
 	require.Equal(t, "there is no such interface (datapath.interfaces)", gone.Detail)
+	require.Equal(t, "there is no such interface (probing.device)", find(all, "interface", "eth8")[0].Detail)
 	require.Empty(t, find(all, "interface", "eth0"))
 }
 

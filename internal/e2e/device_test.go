@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,7 +56,9 @@ func TestDevice(t *testing.T) {
 		ip(t, h1, "link del eth1")
 		near.says(t, "collector_not_sent_link_down", 200)
 		secondUplink(t, l, h1, h2)
+		laid := time.Now()
 		measured()
+		require.Less(t, time.Since(laid), 25*time.Second, "found before all is looked up again, half a minute after the start")
 		near.stop(t)
 
 		sum, reasons := pathToBoth(readLines(t, near.output)), reasonsOf(t, near)
@@ -65,4 +68,27 @@ func TestDevice(t *testing.T) {
 		require.LessOrEqual(t, sum.Sent-sum.Received-sum.Late, int64(4), "what was on the cable as it went")
 		require.Equal(t, sum.NotSent, reasons["link_down"]+reasons["no_route"]+reasons["no_neighbour"]+reasons["never_left"]+reasons["overrun"])
 	})
+}
+
+// TestPingByADevice, against the routing table too; there is no ping by one that does not exist.
+func TestPingByADevice(t *testing.T) {
+	t.Parallel()
+	l := lab.ForTest(t, 2)
+	h1, h2 := l.Host(1), l.Host(2)
+	reflect(t, h2)
+	there, _ := passes(t, l, h1, h2)
+	ip(t, h1, "route add 10.77.2.0/24 via 10.77.1.1")
+	ip(t, h1, "route add fd77:0:0:2::/64 via fd77:0:0:1::1 metric 100")
+	secondUplink(t, l, h1, h2)
+	for _, mode := range []string{"socket", "tc"} {
+		for _, six := range []bool{false, true} {
+			r, status := ping(t, h1, load(2, 10, 20*time.Millisecond, "--mode", mode, "--device", "eth1", target(h2.Addr(six)))...)
+			require.Zero(t, status, "%+v", r.counts)
+			require.Positive(t, r.Received)
+		}
+	}
+	require.Zero(t, hits(t, there))
+	out, err := command(t.Context(), h1, "ping", "--device", "eth9", "--count", "1", h2.IPv4.String()).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), `--device "eth9": there is no such interface`)
 }
