@@ -70,16 +70,19 @@ func TestDevice(t *testing.T) {
 	})
 }
 
-// TestPingByADevice, against the routing table too; there is no ping by one that does not exist.
+// TestPingByADevice, against the routing table too, to a reflector that answers there alone; there is no ping by a device
+// that does not exist.
 func TestPingByADevice(t *testing.T) {
 	t.Parallel()
 	l := lab.ForTest(t, 2)
 	h1, h2 := l.Host(1), l.Host(2)
-	reflect(t, h2)
 	there, _ := passes(t, l, h1, h2)
 	ip(t, h1, "route add 10.77.2.0/24 via 10.77.1.1")
 	ip(t, h1, "route add fd77:0:0:2::/64 via fd77:0:0:1::1 metric 100")
 	secondUplink(t, l, h1, h2)
+	ip(t, h2, "route add 10.77.1.0/24 via 10.77.0.1 dev eth1 metric 5000")
+	ip(t, h2, "route add fd77:0:0:1::/64 via fd77:0:0:ff::1 dev eth1 metric 5000")
+	run(t, h2, "reflector: {device: eth1}\n")
 	for _, mode := range []string{"socket", "tc"} {
 		for _, six := range []bool{false, true} {
 			r, status := ping(t, h1, load(2, 10, 20*time.Millisecond, "--mode", mode, "--device", "eth1", target(h2.Addr(six)))...)
@@ -88,6 +91,12 @@ func TestPingByADevice(t *testing.T) {
 		}
 	}
 	require.Zero(t, hits(t, there))
+	for _, six := range []bool{false, true} {
+		r, status := ping(t, h1, load(2, 5, 20*time.Millisecond, target(h2.Addr(six)))...)
+		require.Equal(t, 1, status)
+		require.Zero(t, r.Received, "%+v", r.counts)
+	}
+	require.Positive(t, hits(t, there))
 	out, err := command(t.Context(), h1, "ping", "--device", "eth9", "--count", "1", h2.IPv4.String()).CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), `--device "eth9": there is no such interface`)
