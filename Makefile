@@ -30,7 +30,8 @@ FUZZTIME  ?= 200000x
 GOTESTSUM := $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION) \
 	--rerun-fails=2 --rerun-fails-max-failures=8 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
 
-# These measure in namespaces, where the race detector would be what is measured; config starts no goroutine.
+# These measure in namespaces, where the race detector would be what is measured; config starts no goroutine. The others
+# run with -short: what one goroutine does again and again, it does less often.
 NO_RACE := /internal/(lab|e2e|config)$$|/scripts/|/cmd/
 
 .PHONY: help
