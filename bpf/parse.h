@@ -32,7 +32,7 @@ struct vlan_tag {
 /* What is known of a packet. Only scalars, and its address is never taken:
  * then the compiler keeps them in registers, and the verifier their ranges. */
 struct packet {
-	__u64 rx_ns; /* CLOCK_MONOTONIC: T2 */
+	__u64 rx_ns; /* CLOCK_MONOTONIC: T2, or T4 */
 	__u32 ifindex;
 	__u32 gen;     /* of the configuration */
 	__u32 slot;    /* of the interface's counters */

@@ -109,7 +109,7 @@ func TestInterfaceGoesAndComesBack(t *testing.T) {
 		require.EqualValues(t, 1000, r.due())
 		requireOutage(t, r.NotSent, r.Overrun, most)
 		require.Equal(t, r.NotSent, r.Reasons["no_route"]+r.Reasons["link_down"]+r.Reasons["never_left"])
-		require.GreaterOrEqual(t, r.Received, r.Sent-8, "at most what was under way, on a busy machine")
+		require.GreaterOrEqual(t, r.Received, r.Sent-2, "at most what was under way")
 		for _, f := range r.Flows {
 			require.Greater(t, f.Received, int64(40), "flow %d goes on", f.SrcPort)
 		}

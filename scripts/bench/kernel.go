@@ -45,7 +45,7 @@ func benchKernel(b *bench) error {
 	defer back.close()
 	var ceiling, paced, overSockets float64 // of the round, µs a packet
 	turns := []func() error{func() error {
-		d, err := b.attachDrop(b.place.far, "eth0", ebpf.XDP, nil)
+		d, err := b.attachDrop(b.place.far, fabricLink, ebpf.XDP, nil)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (b *bench) floodSockets(m *kernelRows, back *drop, ceiling float64) (cost f
 func (b *bench) unlistedTurns(m *kernelRows) []func() error {
 	var match float64 // of the round
 	turns := []func() error{func() error {
-		d, err := b.attachDrop(b.place.far, "eth0", ebpf.XDP, matching())
+		d, err := b.attachDrop(b.place.far, fabricLink, ebpf.XDP, matching())
 		if err != nil {
 			return err
 		}
