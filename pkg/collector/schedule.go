@@ -28,7 +28,7 @@ const (
 )
 
 // Below that boost catching up would take too long: what is late by more than
-// lateMost is passed over.
+// lateMost is passed over; not for having been left to wait for others.
 const (
 	leastBoost = 1.3
 	lateMost   = int64(20e6)
@@ -46,19 +46,19 @@ func (s *schedule) due() int64 {
 // latest, nor than a small part of its flow's interval.
 const (
 	quantum       = 500 * time.Microsecond
-	leaveTogether = 4
-	latest        = 4 * time.Millisecond
+	leaveTogether = 16
+	latest        = 16 * time.Millisecond
 )
 
-// coalesce returns how long to sleep at least, once awake: 0 while probes are due further
-// apart.
+// coalesce returns how long to sleep at least, once awake: 0 while not even two are due
+// within that time, since a probe that leaves alone had better leave on time.
 func (s *schedule) coalesce() time.Duration {
 	if len(s.flows) == 0 {
 		return 0
 	}
 	interval := time.Duration(s.interval)
 	apart := interval / time.Duration(len(s.flows))
-	if together := max(quantum, min(leaveTogether*apart, latest, interval/8)); apart < together {
+	if together := max(quantum, min(leaveTogether*apart, latest, interval/8)); 2*apart <= together {
 		return together
 	}
 	return 0
@@ -117,7 +117,7 @@ func (s *schedule) cap(all, ofTarget, largestTarget int) {
 // hopeless says whether the next flow's due time is to be passed over: at the rate
 // allowed it could not be made good.
 func (s *schedule) hopeless(now int64) bool {
-	return s.boost != 0 && s.boost < leastBoost && now-s.due() > lateMost
+	return s.boost != 0 && s.boost < leastBoost && now-s.due() > int64(s.together)+lateMost
 }
 
 // skip passes over due times missed by more than an interval, the same number
