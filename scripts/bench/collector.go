@@ -23,7 +23,7 @@ const (
 
 type sweep struct {
 	highest, trouble, notSent, cpu, perProbe, rss *metric
-	perCore                                       *metric // nil: not asked for
+	perCore, sent                                 *metric // nil: not asked for
 }
 
 // benchCollector raises the rate until a collector loses what no network lost.
@@ -77,6 +77,9 @@ func (m *sweep) climb(name string, rates []int, probe func(rate int) (probed, er
 		m.notSent.add(who, r.totals.notSent())
 		m.cpu.add(who, r.percent())
 		m.rss.add(who, r.rss)
+		if m.sent != nil {
+			m.sent.add(who, r.rate())
+		}
 		if r.totals.trouble() == 0 && r.totals.notSent() <= mostNotSent && r.rate() > best {
 			best, bestCost = r.rate(), r.perProbe()
 		}

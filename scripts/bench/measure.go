@@ -18,6 +18,7 @@ func benchMeasure(b *bench) error {
 	m := sweep{
 		highest:  t.metric("measuring in the kernel: highest rate without false loss, probes/s (more is better)", "200,000 over UDP sockets, 300,000 as frames"),
 		trouble:  t.metric("measuring in the kernel: lost + late + local_drop + refused, probes, by rate offered", "0"),
+		sent:     t.metric("measuring in the kernel: sent, answered and captured, probes/s, by rate offered (more is better)", "200,000 over UDP sockets, 300,000 as frames"),
 		notSent:  t.metric("measuring in the kernel: due and not sent, %, by rate offered", ""),
 		cpu:      t.metric("measuring in the kernel: % of a core, by rate offered", ""),
 		rss:      t.metric("measuring in the kernel: resident memory, MB, by rate offered", ""),

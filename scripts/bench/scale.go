@@ -35,7 +35,7 @@ func newScale() (scale, error) {
 		rounds: 3,
 		load:   2 * time.Second, turnaround: 3 * time.Second,
 		sweep: 2500 * time.Millisecond, rates: []int{20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 150_000},
-		kernelRates: []int{50_000, 100_000, 150_000, 200_000, 250_000},
+		kernelRates: []int{50_000, 100_000, 150_000, 200_000, 250_000, 400_000},
 		targets:     5 * time.Second, targetSteps: []int{10, 100, 1_000, 10_000},
 		flows: 12 * time.Second, flowTargets: []int{32, 1_000, 15_625},
 		soak:  10 * time.Minute,
@@ -55,7 +55,7 @@ func newScale() (scale, error) {
 		s.rounds = 1
 		s.soak = 20 * time.Second
 		s.rates = []int{20_000, 60_000, 100_000}
-		s.kernelRates = []int{50_000, 150_000}
+		s.kernelRates = []int{50_000, 150_000, 400_000}
 		s.irtt, s.sockperf = s.irtt[1:], s.sockperf[:2]
 		s.sweep, s.rtt = 2*time.Second, 3*time.Second
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ours is the name that ratios are taken of.
@@ -72,13 +73,16 @@ func (t *table) print(w io.Writer, rounds int, took time.Duration) {
 			reach = " [reach: " + m.reach + "]"
 		}
 		fmt.Fprintf(w, "%s%s\n", m.title, reach)
-		own := m.of(ours)
+		own, width := m.of(ours), 40
+		for _, r := range m.rows {
+			width = max(width, utf8.RuneCountInString(r.who)+1)
+		}
 		for _, r := range m.rows {
 			ratio := ""
 			if own != nil && r != own {
 				ratio = spread(ratios(own.values, r.values))
 			}
-			line := fmt.Sprintf("  %-40s%-29s%s", r.who, spread(r.values), ratio)
+			line := fmt.Sprintf("  %-*s%-29s%s", width, r.who, spread(r.values), ratio)
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
 		}
 	}

@@ -39,7 +39,7 @@ func TestTable(t *testing.T) {
 	m.add("a peer", 10)
 	m.add(ours, 9)
 	m.add("a peer", 10)
-	tab.metric("other", "").add("alone", 3)
+	tab.metric("other", "").add("a name that is longer than its column was made", 3)
 	tab.note("once")
 	tab.note("once")
 	var out strings.Builder
@@ -53,7 +53,7 @@ func TestTable(t *testing.T) {
 		"llama-agent 8.50 (8–9)",
 		"a peer 10 0.85 (0.80–0.90)",
 		"other",
-		"alone 3",
+		"a name that is longer than its column was made 3",
 		"",
 		"once",
 	}, lines)
