@@ -81,24 +81,33 @@ func stepThreshold(elapsed int64) int64 { return 20_000 + elapsed/1000 }
 // the last sample; 0 if it did not.
 func (o *offset) sample(c clock) (wall, mono, step int64) {
 	wall, mono = c.Read()
-	if o.at == 0 {
-		o.wallMinusMono, o.at = wall-mono, mono
-		return wall, mono, 0
+	if d := wall - mono - o.wallMinusMono; o.at == 0 || max(d, -d) > pairError {
+		wall, mono = confirmed(c, wall, mono)
 	}
-	for range 3 {
-		// A preemption between the two readings looks like a step; a step stays.
-		d := wall - mono - o.wallMinusMono
-		if max(d, -d) <= stepThreshold(mono-o.at) {
-			o.wallMinusMono, o.at = wall-mono, mono
-			return wall, mono, 0
-		}
-		wall, mono = c.Read()
+	d := wall - mono - o.wallMinusMono
+	if o.at != 0 && max(d, -d) > stepThreshold(mono-o.at) {
+		o.steps[o.count%uint64(len(o.steps))] = stepWindow{from: o.at, to: mono}
+		o.count++
+		step = d
 	}
-	o.steps[o.count%uint64(len(o.steps))] = stepWindow{from: o.at, to: mono}
-	o.count++
-	step = wall - mono - o.wallMinusMono
 	o.wallMinusMono, o.at = wall-mono, mono
 	return wall, mono, step
+}
+
+// Two readings that nothing came between are that close, in ns.
+const pairError = 1000
+
+// confirmed reads again until two pairs agree, a few times: an interruption between the two readings of a pair
+// looks like a step of the clock or like slewing, and stamps would be converted by it. A step stays.
+func confirmed(c clock, wall, mono int64) (int64, int64) {
+	for range 5 {
+		was := wall - mono
+		wall, mono = c.Read()
+		if d := wall - mono - was; max(d, -d) <= pairError {
+			break
+		}
+	}
+	return wall, mono
 }
 
 // mono converts a wall-clock stamp that was read in the batch at hand.

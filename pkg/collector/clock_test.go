@@ -37,6 +37,44 @@ func TestOffsetFindsSteps(t *testing.T) {
 	require.False(t, o.stepWithin(before-100, before-1))
 }
 
+// pairsClock returns what was prepared: pairs of readings, of which some were interrupted.
+type pairsClock struct {
+	fakeClock
+	between []time.Duration // the readings of the next pairs
+}
+
+func (c *pairsClock) Read() (wall, mono int64) {
+	c.pass(50 * time.Nanosecond)
+	wall = c.wall
+	if len(c.between) > 0 {
+		c.pass(c.between[0])
+		c.between = c.between[1:]
+	}
+	return wall, c.mono
+}
+
+// An interruption between the two readings, as another program or a hypervisor makes it, is neither a step, at
+// that time or the next, nor in what stamps are converted by.
+func TestOffsetOutlivesInterruptions(t *testing.T) {
+	for _, between := range [][]time.Duration{
+		{60 * time.Microsecond},
+		{30 * time.Millisecond},
+		{80 * time.Microsecond, 50 * time.Microsecond},
+	} {
+		c := &pairsClock{fakeClock: fakeClock{wall: 1e18, mono: 5e9}}
+		var o offset
+		o.sample(c)
+		right := o.wallMinusMono
+		for range 3 {
+			c.pass(100 * time.Millisecond)
+			c.between = between
+			_, _, step := o.sample(c)
+			require.Zero(t, step)
+			require.Equal(t, right, o.wallMinusMono)
+		}
+	}
+}
+
 func TestWindowsAreAlignedAndLabelsUniqueAcrossSteps(t *testing.T) {
 	start := time.Date(2026, 11, 23, 10, 0, 3, 500, time.UTC)
 	c := &fakeClock{wall: start.UnixNano(), mono: 77e9}
