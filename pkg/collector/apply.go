@@ -96,6 +96,9 @@ func (l *loop) refresh(p *path, e *endpoint) {
 	p.target, p.route = e.target, way
 	l.enlist(p)
 	l.frameProbes(p)
+	if moved {
+		p.stamped = false // until a stamp comes that way, too
+	}
 	if e.addr.Addr().Zone() != "" {
 		p.dest = sock.NewSockaddr(e.addr) // the interface may have been made anew
 		l.broken.Store(true)
@@ -199,6 +202,7 @@ func (l *loop) reschedule() {
 			a.path.key.addr.Compare(b.path.key.addr), cmp.Compare(a.index, b.index))
 	})
 	_, now := l.clock.Read()
+	l.schedule.largest = l.fits
 	l.schedule.restart(flows, now)
 	l.schedule.settled = l.schedule.at
 	ofTarget, largest := map[string]int{}, 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -144,14 +145,60 @@ func TestSourcePortThatBecomesFree(t *testing.T) {
 func TestDropsAtASocketAge(t *testing.T) {
 	var st stats
 	s := &socket{fd: -1, fresh: 2}
-	l := &loop{late: 100, sockets: map[socketKey]*socket{{}: s}}
+	l := &loop{late: 2e9, sockets: map[socketKey]*socket{{}: s}}
+	l.schedule.interval = 1e9
 	require.True(t, s.claimDrop(&st))
-	l.ageDrops(100)
+	l.ageDrops(3.1e9)
 	require.EqualValues(t, 1, s.aged)
-	l.ageDrops(150)
-	require.EqualValues(t, 1, s.aged, "not yet")
-	l.ageDrops(200)
+	l.ageDrops(6.1e9)
+	require.EqualValues(t, 1, s.aged, "a probe sent before it may be judged as late as that")
+	l.ageDrops(6.2e9)
 	require.False(t, s.claimDrop(&st), "a drop of long ago explains no loss of now")
+}
+
+// A path that moves from a device that stamps to one that does not has RTTs by the clock that is left.
+func TestWayWithoutStamps(t *testing.T) {
+	l, f := testFlow(64)
+	f.sock.fd = 999
+	f.path.route = route{ifIndex: 2, stamps: true}
+	f.path.stamped, f.stamped = true, true
+	l.refresh(f.path, &endpoint{target: f.path.target, addr: netip.MustParseAddrPort("192.0.2.1:862"), route: route{ifIndex: 3}})
+	s := f.testSend()
+	s.t1, s.t4, s.got = 0, s.sent+50_000, s.sent+60_000
+	s.state, s.counters = slotAnswered, counters{byTLV, 1, 1}
+	l.settle(f, maxMono)
+	w := f.path.window(0)
+	require.False(t, w.rtts.empty())
+	require.Equal(t, probe.ClockUser, w.clock)
+}
+
+// Where T1 is read in user space, nothing comes between that and the send.
+func TestProbesWithoutStampsLeaveAlone(t *testing.T) {
+	p := newPeer(t, "127.0.0.1:0", nil)
+	o := testOptions(target("a", p.addr()), target("b", p.addr()), target("c", p.addr()))
+	o.Plan.Count, o.Emit = 1, func(*probe.Window) {}
+	c, err := New(o)
+	require.NoError(t, err)
+	l := c.loop
+	defer func() { require.NoError(t, l.close()) }()
+	wall, mono, _ := l.offset.sample(l.clock)
+	l.spans.begin(wall, mono)
+	c.resolve(t.Context(), true)
+	l.apply(l.plan.Load())
+	batches := func(stamped bool) uint32 {
+		for _, f := range l.schedule.flows {
+			f.path.stamped = stamped
+			f.sock = l.schedule.flows[0].sock
+		}
+		before := l.batches
+		for _, f := range l.schedule.flows {
+			l.prepare(f, mono)
+		}
+		l.flushAll()
+		return l.batches - before
+	}
+	require.EqualValues(t, len(l.schedule.flows), batches(false))
+	require.EqualValues(t, 1, batches(true))
 }
 
 func TestPartsOfAPathMakeOneLine(t *testing.T) {

@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/llama-agent/llama-agent/internal/probe"
@@ -77,13 +78,16 @@ func (l *loop) newPath(p *resolvedPlan, w *plannedPath, templates map[templateKe
 // inFlight: a probe is held until late after it was sent, and then until the sockets
 // were read; one more may be late itself. Where the interval is more than twice as
 // long, one is forgotten well before the next, and half a million flows save a slot each.
+// A power of two, so that numbers go on where they wrap (2^32).
 func inFlight(late, interval int64) int {
 	held := late + 2*int64(drainEvery)
 	if interval > 2*held {
 		return 1
 	}
-	return int(held/interval) + 2
+	return nextPowerOfTwo(int(held/interval) + 2)
 }
+
+func nextPowerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
 
 // InFlight is how many probes of a flow are remembered at once, at the most.
 func InFlight(t probe.Timing) int { return inFlight(int64(t.Late), int64(t.Interval)) }

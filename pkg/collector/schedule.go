@@ -14,6 +14,7 @@ type schedule struct {
 	at       int   // next flow
 	settled  int   // flows up to it have no probe in flight that could have ended (settleLent)
 
+	largest  int           // octets of a probe, at the most
 	together time.Duration // what falls due within it leaves together; 0: each by itself
 
 	pace  int64   // GCRA: when the next probe may leave at the earliest
@@ -43,10 +44,13 @@ func (s *schedule) due() int64 {
 
 // What falls due within quantum leaves together: waking for each probe would cost more
 // than sending it. Where that are few, it is up to leaveTogether, none of them later than
-// latest, nor than a small part of its flow's interval.
+// latest, nor than a small part of its flow's interval. Long probes are fewer, since they
+// wait for each other on the wire.
 const (
 	quantum       = 500 * time.Microsecond
 	leaveTogether = 16
+	leastTogether = 4
+	mostOctets    = 6000 // of more than leastTogether
 	latest        = 16 * time.Millisecond
 )
 
@@ -58,7 +62,8 @@ func (s *schedule) coalesce() time.Duration {
 	}
 	interval := time.Duration(s.interval)
 	apart := interval / time.Duration(len(s.flows))
-	if together := max(quantum, min(leaveTogether*apart, latest, interval/8)); 2*apart <= together {
+	n := time.Duration(min(leaveTogether, max(leastTogether, mostOctets/max(1, s.largest))))
+	if together := max(quantum, min(n*apart, n*latest/leaveTogether, interval/8)); 2*apart <= together {
 		return together
 	}
 	return 0

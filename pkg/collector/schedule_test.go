@@ -101,6 +101,9 @@ func TestScheduleCoalescesOnlyWhatIsDueCloseTogether(t *testing.T) {
 	require.Equal(t, 8*time.Millisecond, testSchedule(2000, time.Second).coalesce(), "sixteen")
 	require.Equal(t, quantum, testSchedule(32_000, time.Second).coalesce())
 	require.Equal(t, quantum, testSchedule(100_000, time.Second).coalesce())
+	long := testSchedule(1000, time.Second)
+	long.largest = 1500
+	require.Equal(t, 4*time.Millisecond, long.coalesce(), "four of 1,500 octets")
 	require.Zero(t, testSchedule(1, time.Millisecond).coalesce(), "never for one flow")
 	require.Zero(t, testSchedule(4, 4*time.Millisecond).coalesce(), "nor for long, by a flow's own interval")
 	require.Zero(t, testSchedule(0, time.Second).coalesce())

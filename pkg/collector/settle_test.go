@@ -2,6 +2,7 @@ package collector
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -204,4 +205,23 @@ func TestProbeThatNoDeviceTransmittedIsNotLost(t *testing.T) {
 	require.EqualValues(t, 2, c.Lost)
 	require.EqualValues(t, 1, c.NotSent)
 	require.EqualValues(t, 1, w.notSent[reasonNeverLeft])
+}
+
+// Numbers go on where they wrap: at 1 ms that is after 50 days.
+func TestSequenceWraps(t *testing.T) {
+	const interval = int64(time.Millisecond)
+	l, f := testFlow(inFlight(2e9, interval))
+	f.next = ^uint32(0) - 2999
+	f.tail = f.next
+	for i := range int64(6000) {
+		now := i*interval + 1
+		l.settle(f, now)
+		require.Less(t, f.next-f.tail, f.path.inFlight)
+		s := f.slot(f.next)
+		*s = slot{sent: now, due: now, t1: now, t4: now + 1000, state: slotAnswered, counters: counters{byTLV, f.next + 1, f.next + 1}, marks: noMarks}
+		f.next++
+	}
+	l.settle(f, maxMono)
+	c := f.path.window(0).counts(0)
+	require.Equal(t, probe.Counts{Sent: 6000, Received: 6000}, c)
 }

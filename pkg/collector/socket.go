@@ -178,10 +178,12 @@ func (s *socket) readDrops(st *stats) {
 	}
 }
 
-// ageDrops forgets, once every Late, drops that no probe can be missing for any
-// more: a flood of long ago must not hide a loss of now.
+// ageDrops forgets, from time to time, drops that no probe can be missing for any
+// more: a flood of long ago must not hide a loss of now. A probe is judged at its flow's
+// first turn after Late.
 func (l *loop) ageDrops(now int64) {
-	if now-l.aged < l.late {
+	held := l.late + 2*int64(drainEvery)
+	if now-l.aged < held+min(l.schedule.interval, 2*held) {
 		return
 	}
 	l.aged = now
