@@ -143,17 +143,16 @@ func TestSourcePortThatBecomesFree(t *testing.T) {
 }
 
 func TestDropsAtASocketAge(t *testing.T) {
-	var st stats
 	s := &socket{fd: -1, fresh: 2}
 	l := &loop{late: 2e9, sockets: map[socketKey]*socket{{}: s}}
 	l.schedule.interval = 1e9
-	require.True(t, s.claimDrop(&st))
+	require.True(t, l.claimDrop(s))
 	l.ageDrops(3.1e9)
 	require.EqualValues(t, 1, s.aged)
 	l.ageDrops(6.1e9)
 	require.EqualValues(t, 1, s.aged, "a probe sent before it may be judged as late as that")
 	l.ageDrops(6.2e9)
-	require.False(t, s.claimDrop(&st), "a drop of long ago explains no loss of now")
+	require.False(t, l.claimDrop(s), "a drop of long ago explains no loss of now")
 }
 
 // A path that moves from a device that stamps to one that does not has RTTs by the clock that is left.

@@ -50,14 +50,15 @@ type loop struct {
 	estimated stamp.ErrorEstimate // in the probes now
 	anyAuth   bool
 
-	waiting  int   // probes sent and not heard of
-	unread   int   // probes sent since the sockets were read
-	aged     int64 // monotonic ns: when drops at sockets were last aged
-	left     int   // probes still to send, where counted
-	complete bool  // the plan has all its addresses
-	taken    int64 // monotonic ns: T4 of the reply read last from the kernel
-	drained  int64 // monotonic ns: everything that had arrived by then was read
-	closing  closer
+	waiting   int   // probes sent and not heard of
+	unread    int   // probes sent since the sockets were read
+	aged      int64 // monotonic ns: when drops at sockets were last aged
+	overflows overflows
+	left      int   // probes still to send, where counted
+	complete  bool  // the plan has all its addresses
+	taken     int64 // monotonic ns: T4 of the reply read last from the kernel
+	drained   int64 // monotonic ns: everything that had arrived by then was read
+	closing   closer
 
 	slow    *governor
 	caps    [2]int // probes a second of all flows, and of a target; 0: no limit
@@ -105,6 +106,7 @@ func newLoop(o *Options, c clock) (l *loop, err error) {
 		reports: make(chan event, 64),
 	}
 	l.onCaptured = l.captured
+	l.overflows.forget()
 	l.fit(o.Plan.largest())
 	l.slow = newGovernor(o.MaxCPU, o.Timing.Interval, o.Log)
 	l.oneWay = o.OneWay

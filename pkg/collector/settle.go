@@ -80,7 +80,7 @@ func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
 			}
 		}
 	}
-	dropped = f.sock.claimDrop(&l.stats)
+	dropped = l.claimDrop(f.sock)
 	return dropped, !dropped && !s.is(slotKernel) && s.t1 == 0 && f.stamped
 }
 

@@ -152,9 +152,9 @@ func closeFD(fd int) {
 // other missing probe has claimed. Which datagram it was cannot be known, so
 // local_drop of the socket mode is an upper bound: our own drops never count as
 // the network's loss.
-func (s *socket) claimDrop(st *stats) bool {
+func (l *loop) claimDrop(s *socket) bool {
 	if s.aged+s.fresh == 0 {
-		s.readDrops(st)
+		l.readDrops(s)
 	}
 	switch {
 	case s.aged > 0:
@@ -167,14 +167,16 @@ func (s *socket) claimDrop(st *stats) bool {
 	return true
 }
 
-func (s *socket) readDrops(st *stats) {
+// readDrops takes in what the kernel dropped at the socket. What the counts of the host do not say yet may follow.
+func (l *loop) readDrops(s *socket) {
 	if s.fd < 0 {
 		return
 	}
 	if n, err := sock.Drops(s.fd); err == nil && n != s.drops {
-		st[countSocketDrops].Add(uint64(n - s.drops))
-		s.fresh += n - s.drops
-		s.drops = n
+		own := l.overflows.claim(n - s.drops)
+		l.stats[countSocketDrops].Add(uint64(own))
+		s.fresh += own
+		s.drops += own
 	}
 }
 
@@ -188,7 +190,11 @@ func (l *loop) ageDrops(now int64) {
 	}
 	l.aged = now
 	for _, s := range l.sockets {
-		s.readDrops(&l.stats)
+		l.readDrops(s)
 		s.aged, s.fresh = s.fresh, 0
+		if n, err := sock.Drops(s.fd); err == nil {
+			s.drops = n
+		}
 	}
+	l.overflows.forget()
 }
