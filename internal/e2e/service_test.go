@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -125,6 +127,31 @@ func TestUnit(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		require.NotContains(t, line, here)
 		require.NotContains(t, line, "llama-agent.service:", "a key that it does not know")
+	}
+}
+
+var (
+	directory  = regexp.MustCompile(`(?m)^(State|Logs|Configuration)Directory=(\S+)$`)
+	pathInFile = regexp.MustCompile("[\\s\"](/[\\w.-]+(?:/[\\w.*-]+)+)") // comments too; not /probe, nor what is in a URL
+)
+
+// TestUnitGrants: where the unit and the example say that files are is where the unit lets the agent have them.
+func TestUnitGrants(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/llama-agent.service")
+	require.NoError(t, err)
+	var granted []string
+	for _, d := range directory.FindAllStringSubmatch(string(unit), -1) {
+		granted = append(granted, map[string]string{"State": "/var/lib/", "Logs": "/var/log/", "Configuration": "/etc/"}[d[1]]+d[2]+"/")
+	}
+	require.Len(t, granted, 3)
+	example, err := os.ReadFile("../../deploy/llama-agent.yaml")
+	require.NoError(t, err)
+	_, start, _ := strings.Cut(string(unit), " --config")
+	start, _, _ = strings.Cut(start, "\n")
+	paths := pathInFile.FindAllStringSubmatch(start+"\n"+string(example), -1)
+	require.Greater(t, len(paths), 5)
+	for _, p := range paths {
+		require.True(t, slices.ContainsFunc(granted, func(g string) bool { return strings.HasPrefix(p[1], g) }), "%s is below none of %v", p[1], granted)
 	}
 }
 
