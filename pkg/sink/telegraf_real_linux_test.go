@@ -29,6 +29,9 @@ func TestTelegrafExamples(t *testing.T) {
 
 	path := t.TempDir() + "/llama.sock"
 	unix := servers.NewTelegraf(t, nil, strings.ReplaceAll(example("socket_listener.conf", "/run/telegraf/llama.sock"), "/run/telegraf/llama.sock", path), "Listening on")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o666), info.Mode().Perm(), "the agent is another user than Telegraf, without the right to what is not its own")
 	q := socketQueue(t, SocketConfig{Address: "unix://" + path})
 	q.Enqueue(lines)
 	arrived(t, unix, linesOf(lines))
