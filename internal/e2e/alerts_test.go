@@ -5,11 +5,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,22 +75,36 @@ func checkInfluxAlerts(t *testing.T, f fleet, s influxSource) {
 	}
 	checkAlerts(t, f, ask)
 	checkSilence(t, f, ask)
-	require.True(t, fires(ask("LlamaHostDrops", f.to), map[string]string{"src": "busy.lab"}))
+
+	// One host drops packets itself in each of ten minutes; busy.lab has not existed for so long.
+	drops := ""
+	for minute := range 10 {
+		drops += fmt.Sprintf("llama_path,src=drops.lab,dst=h2.lab,family=4,class=be,clock=kernel host_drops=1i %d\n", f.to.Add(-time.Duration(minute)*time.Minute-30*time.Second).UnixNano())
+	}
+	post(t, s.Server, "/write?db=llama", drops)
+	dropping := ask("LlamaHostDrops", f.to)
+	require.True(t, fires(dropping, map[string]string{"src": "drops.lab"}))
+	require.False(t, fires(dropping, map[string]string{"src": "busy.lab"}))
 	require.Len(t, ask("LlamaDeliveryLate", f.to)[0].values, 2, "an age of each sink")
 
-	// A day later one path takes ten times as long.
+	// A day later one path takes ten times as long, and one twice as long and yet not 50 µs more.
 	later := ""
 	for _, x := range f.lines {
 		if p50, ok := x.floats["rtt_p50_us"]; ok && x.tags["src"] == "h1.lab" && x.tags["dst"] == "h3.lab" {
-			later += fmt.Sprintf("llama_path,src=h1.lab,dst=h3.lab,family=4,class=be,clock=%s rtt_p50_us=%f %d\n", x.tags["clock"], 10*p50, x.at.Add(24*time.Hour).UnixNano())
+			later += fmt.Sprintf("llama_path,src=h1.lab,dst=h3.lab,family=4,class=be,clock=%s rtt_p50_us=%f %d\n", x.tags["clock"], 10*p50+50, x.at.Add(24*time.Hour).UnixNano())
 		}
 	}
+	for day, p50 := range []int{20, 40} {
+		later += fmt.Sprintf("llama_path,src=h1.lab,dst=near.lab,family=4,class=be,clock=kernel rtt_p50_us=%d %d\n", p50, f.to.Add(time.Duration(day)*24*time.Hour-time.Minute).UnixNano())
+	}
 	post(t, s.Server, "/write?db=llama", later)
-	require.True(t, fires(ask("LlamaLatencyShift", f.to.Add(24*time.Hour)), map[string]string{"src": "h1.lab", "dst": "h3.lab", "clock": "kernel"}))
+	shifted := ask("LlamaLatencyShift", f.to.Add(24*time.Hour))
+	require.True(t, fires(shifted, map[string]string{"src": "h1.lab", "dst": "h3.lab", "clock": "kernel"}))
+	require.False(t, fires(shifted, map[string]string{"dst": "near.lab"}))
 }
 
-// promRules lets Prometheus read a file of rules, and returns how each is asked of the database that has the metrics.
-func promRules(t *testing.T, s promSource, file string) (names []string, ask func(alert string, at time.Time) []row) {
+// promRules lets Prometheus read a file of rules, and returns them, and how each is asked of the database that has the metrics.
+func promRules(t *testing.T, s promSource, file string) (queries map[string]string, ask func(alert string, at time.Time) []row) {
 	file, err := filepath.Abs(alerts + file)
 	require.NoError(t, err)
 	p := servers.NewPrometheus(t, nil, fmt.Sprintf("rule_files: [%q]\n", file))
@@ -104,13 +116,13 @@ func promRules(t *testing.T, s promSource, file string) (names []string, ask fun
 		}
 	}
 	require.NoError(t, json.Unmarshal(p.Get("/api/v1/rules", nil), &doc))
-	queries := map[string]string{}
+	queries = map[string]string{}
 	for _, g := range doc.Data.Groups {
 		for _, r := range g.Rules {
 			queries[r.Name] = r.Query
 		}
 	}
-	return slices.Collect(maps.Keys(queries)), func(alert string, at time.Time) []row {
+	return queries, func(alert string, at time.Time) []row {
 		require.Contains(t, queries, alert)
 		return s.run(t, queries[alert], boardTarget{Instant: true}, fleet{to: at})
 	}
@@ -118,8 +130,8 @@ func promRules(t *testing.T, s promSource, file string) (names []string, ask fun
 
 // checkPromAlerts holds the rules over what agents push against what happened.
 func checkPromAlerts(t *testing.T, f fleet, s promSource) {
-	names, ask := promRules(t, s, "pushed.rules.yml")
-	for _, alert := range names {
+	queries, ask := promRules(t, s, "pushed.rules.yml")
+	for alert := range queries {
 		ask(alert, f.to)
 	}
 	checkAlerts(t, f, ask)
@@ -129,11 +141,25 @@ func checkPromAlerts(t *testing.T, f fleet, s promSource) {
 
 // checkScrapedAlerts does so with the rules over what was scraped.
 func checkScrapedAlerts(t *testing.T, f fleet, s promSource) {
-	names, ask := promRules(t, s, "scraped.rules.yml")
-	for _, alert := range names {
+	queries, ask := promRules(t, s, "scraped.rules.yml")
+	for alert := range queries {
 		ask(alert, f.to)
 	}
 	checkAlerts(t, f, ask)
+
+	// Against half of today's mean every path has shifted: those with native histograms, and busy.lab's with classic ones.
+	queries["LlamaLatencyShift"] = strings.NewReplacer("[1h] offset 1d", "[10m]", "1.5 *", "0.5 *", "5e-05", "0").Replace(queries["LlamaLatencyShift"])
+	shifted := ask("LlamaLatencyShift", f.to)
+	for _, src := range []string{"h1.lab", "busy.lab"} {
+		require.True(t, fires(shifted, map[string]string{"src": src, "dst": "h3.lab", "clock": "kernel"}), "%s: %v", src, shifted)
+	}
+	least, _ := f.between([2]string{"h1.lab", "h3.lab"}, "rtt_min_us")
+	_, most := f.between([2]string{"h1.lab", "h3.lab"}, "rtt_max_us")
+	for _, r := range shifted {
+		if r.labels["dst"] == "h3.lab" && r.labels["src"] != "h2.lab" {
+			require.True(t, least <= 1e6*r.values[0] && 1e6*r.values[0] <= most, "%v; %v to %v µs", r, least, most)
+		}
+	}
 }
 
 // checkScrapedNames: whatever the rules for scraped metrics ask for, an agent's /metrics has. promtool has their cases.
