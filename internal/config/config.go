@@ -50,7 +50,7 @@ type Reflector struct {
 	Peers         []netip.Prefix // beside the targets
 	RatePeers     int            // packets/s a peer
 	RateStrangers int            // packets/s a stranger
-	TWAMPLight    bool           // answer requests of 14 to 43 octets
+	TWAMPLight    bool           // answer requests of 41 to 43 octets
 	Allow862      bool           // answer source port 862, which routers use
 	Legacy        bool           // answer the probes of Dropbox's LLAMA, on LegacyPort of the addresses of Listen
 	RefusePorts   []uint16       // of other reflectors: never answered as source ports

@@ -38,7 +38,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 	a := arrival()
 	a.TWAMPLight = true
-	b := request()[:20]
+	b := request()[:MinLen]
 	require.Zero(t, testing.AllocsPerRun(200, func() {
 		r, err := Reflect(b, a, nil)
 		if err != nil {

@@ -20,10 +20,11 @@ const (
 	BaseLen = 44
 	// AuthBaseLen is the length in octets of an authenticated base packet.
 	AuthBaseLen = 112
-	// MinLen is the shortest request that can be answered at all: Sequence
-	// Number, Timestamp and Error Estimate, which is all that a TWAMP Light
-	// sender without padding puts in (RFC 8762, 4.6; RFC 5357, 4.1.2).
-	MinLen = 14
+	// MinLen is the shortest request that can be answered at all: as long as
+	// the shortest reply of TWAMP, which ends in the Session-Sender TTL
+	// (RFC 5357, 4.2.1). A reply cut shorter would be of no use to its sender,
+	// and no reflector could tell it from a request.
+	MinLen = 41
 
 	authMACOffset = 96 // octets the base HMAC covers, and where it stands
 	macLen        = 16 // HMAC-SHA-256 truncated to 128 bits (RFC 8762, 4.4)

@@ -140,12 +140,17 @@ func SSID(b []byte, m Mode) uint16 {
 // LooksLikeReply tells whether b has the shape of a Session-Reflector's packet:
 // a Receive Timestamp and a Session-Sender TTL where a request has zeroes, and
 // zeroes around them. A reflector that answers such a packet may be half of an
-// endless loop between two reflectors.
+// endless loop between two reflectors. Of what is shorter than MinLen it tells
+// nothing: that must not be answered.
 func LooksLikeReply(b []byte) bool {
-	return len(b) >= BaseLen &&
-		be.Uint64(b[16:]) != 0 && // Receive Timestamp
+	if len(b) < MinLen {
+		return false
+	}
+	var end [4]byte // TTL, MBZ: as many as there are
+	copy(end[:], b[40:])
+	return be.Uint64(b[16:]) != 0 && // Receive Timestamp
 		be.Uint16(b[38:]) == 0 && // MBZ
-		be.Uint32(b[40:])&0x00ffffff == 0 && b[40] != 0 // TTL, MBZ
+		be.Uint32(end[:])&0x00ffffff == 0 && end[0] != 0
 }
 
 // LooksLikeAuthReply is LooksLikeReply for the authenticated layout. A valid

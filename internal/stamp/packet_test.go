@@ -183,8 +183,12 @@ func TestLooksLikeReply(t *testing.T) {
 			b := unhex(t, reflectorHex)
 			c.mutate(b)
 			require.Equal(t, c.want, LooksLikeReply(b))
-			require.False(t, LooksLikeReply(b[:BaseLen-1]))
+			require.False(t, LooksLikeReply(b[:MinLen-1]))
 		})
+	}
+	for n := MinLen; n < BaseLen; n++ {
+		require.True(t, LooksLikeReply(unhex(t, reflectorHex)[:n:n]), "%d octets", n)
+		require.False(t, LooksLikeReply(unhex(t, senderHex)[:n:n]), "%d octets", n)
 	}
 	require.False(t, LooksLikeReply(unhex(t, senderHex)))
 	require.False(t, LooksLikeReply(unhex(t, senderAuthHex)))

@@ -167,14 +167,7 @@ func TestReflectTWAMPLightTruncated(t *testing.T) {
 		}
 		require.NoError(t, err)
 		r.Finish(b, testT3, nil)
-		want := unhex(t, replyBaseHex)[:n]
-		if n < 16 {
-			copy(want[14:], []byte{0, 0}) // no whole SSID to copy
-			if n == 15 {
-				want[14] = 0x41
-			}
-		}
-		require.Equal(t, want, b, "%d octets", n)
+		require.Equal(t, unhex(t, replyBaseHex)[:n], b, "%d octets", n)
 		require.Equal(t, byte(0xee), b[:n+1][n], "nothing beyond the request")
 	}
 	a.Mode = Authenticated

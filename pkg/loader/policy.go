@@ -35,7 +35,7 @@ type Policy struct {
 	PeerRate, StrangerRate int // requests a second and source address
 
 	Allow862        bool   // answers source port 862
-	TWAMPLight      bool   // requests of 14 to 43 octets are for the socket reflector, not short
+	TWAMPLight      bool   // requests of 41 to 43 octets are for the socket reflector, not short
 	DenyDSCP        uint64 // bit n: Class of Service may not ask for DSCP n
 	SessionsPerPeer int    // of a source address
 }

@@ -2,6 +2,7 @@ package reflector
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -53,8 +54,8 @@ func TestGuards(t *testing.T) {
 		{name: "1_octet", want: Short, change: func(q *request) { q.b = q.b[:1] }},
 		{name: "43_octets", want: Short, change: func(q *request) { q.b = q.b[:43] }},
 		{name: "44_octets", want: Replied, change: func(q *request) { q.b = q.b[:44] }},
-		{name: "13_octets_light", want: Short, policy: light, change: func(q *request) { q.b = q.b[:13] }},
-		{name: "14_octets_light", want: Replied, policy: light, change: func(q *request) { q.b = q.b[:14] }},
+		{name: "40_octets_light", want: Short, policy: light, change: func(q *request) { q.b = q.b[:40] }},
+		{name: "41_octets_light", want: Replied, policy: light, change: func(q *request) { q.b = q.b[:41] }},
 		{name: "truncated", want: Truncated, change: func(q *request) { q.truncated = true }},
 		{name: "no_source", want: NotUnicast, change: func(q *request) { q.src = netip.AddrPort{} }},
 		{name: "from_unspecified", want: NotUnicast, change: func(q *request) { from(q, "0.0.0.0") }},
@@ -122,6 +123,27 @@ func TestGuards(t *testing.T) {
 }
 
 func light(p *Policy) { p.TWAMPLight = true }
+
+// Two reflectors that do not know each other's port, and a datagram forged in the name
+// of one: whatever its length, their answers to each other come to an end.
+func TestNoLoop(t *testing.T) {
+	for _, port := range []uint16{stamp.Port, 9000} {
+		for n := range 2 * stamp.BaseLen {
+			t.Run(fmt.Sprintf("from_%d/%d_octets", port, n), func(t *testing.T) { noLoop(t, port, n) })
+		}
+	}
+}
+
+func noLoop(t *testing.T, port uint16, octets int) {
+	o := Options{Policy: Policy{AllowAny: true, TWAMPLight: true, Allow862: true}}
+	a, b := newTestEngine(t, o), newTestEngine(t, o)
+	src, packet, answers := netip.AddrPortFrom(testPeer.Addr(), port), make([]byte, octets), 0
+	for r := (reply{}); answers < 10 && a.process(arrived(src, packet), &r) == Replied; answers++ {
+		r.result.Finish(packet, 1, nil)
+		a, b = b, a
+	}
+	require.LessOrEqual(t, answers, 1, "only the forged one")
+}
 
 func TestReasonsAreNamed(t *testing.T) {
 	seen := map[string]bool{}

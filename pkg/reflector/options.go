@@ -60,7 +60,7 @@ type Policy struct {
 	// ReflectorPorts are ports of reflectors beside our own and 8100: never
 	// answered as source ports, so that two reflectors cannot make a loop.
 	ReflectorPorts []uint16
-	// TWAMPLight answers requests of 14 to 43 octets, cut to their length.
+	// TWAMPLight answers requests of 41 to 43 octets, cut to their length.
 	TWAMPLight bool
 	// HideLocation answers Location TLVs (RFC 8972 section 4.2) with zeroes, not
 	// with the request's addresses and ports as they arrived here.

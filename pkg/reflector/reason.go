@@ -8,7 +8,7 @@ const (
 	Replied Reason = iota
 
 	Empty          // no octets
-	Short          // 1 to 43 octets, or to 13 with TWAMPLight
+	Short          // 1 to 43 octets, or to 40 with TWAMPLight
 	Truncated      // longer than any UDP datagram can be: never seen
 	NotUnicast     // from or to a multicast, broadcast or unspecified address
 	PortLow        // source port 0 or below 1024
