@@ -99,7 +99,7 @@ func requireNoAllocs(t *testing.T, o Options, answer func()) {
 	defer l.close()
 	wall, mono, _ := l.offset.sample(l.clock)
 	l.spans.begin(wall, mono)
-	c.resolve(context.Background(), true)
+	c.resolve(context.Background())
 	defer c.resolver.hops.close()
 	l.apply(l.plan.Load())
 	l.refreshEstimate()

@@ -16,6 +16,9 @@ import (
 // resolveEvery is how often names, routes and the clock's error are looked up anew.
 const resolveEvery = 30 * time.Second
 
+// newsEvery is how often answers count while others are still awaited.
+const newsEvery = time.Second
+
 // A Collector probes a Plan until it is stopped. Its methods are safe for
 // concurrent use.
 type Collector struct {
@@ -27,7 +30,8 @@ type Collector struct {
 	rerouted chan struct{} // the way by the device may have changed
 	now      func() time.Time
 
-	last *resolvedPlan // as the loop was given it; only one goroutine resolves at a time
+	last  *resolvedPlan // as the loop was given it; only one goroutine resolves at a time
+	asked int           // number of the plan whose names were all asked for last; -1: none
 
 	mu     sync.Mutex // protects the fields below
 	plan   Plan
@@ -62,7 +66,8 @@ func newCollector(o Options, c clock, ask lookup) (*Collector, error) {
 	made := &Collector{
 		options: o, loop: l, plan: o.Plan, changed: make(chan struct{}, 1), rerouted: make(chan struct{}, 1), now: time.Now,
 		reporter: &reporter{emit: o.Emit, all: o.AllFlow, slow: o.SlowFlow, most: o.MaxFlows, stats: &l.stats, drops: &hostDrops{}, grown: map[uint32]growth{}, log: o.Log, logEach: time.Minute},
-		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, sources: o.Sources, device: o.Device, kept: nil},
+		resolver: resolver{lookup: ask, family: o.Family, self: o.Self, host: o.Host, allow: o.Allow, covers: covers, sources: o.Sources, device: o.Device, known: map[string]answer{}},
+		asked:    -1,
 	}
 	switch {
 	case o.EmitPacket && o.Kernel != nil:
@@ -83,7 +88,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	var reporting, resolving sync.WaitGroup
 	reporting.Go(func() { c.reporter.run(c.loop.reports) })
 	// Addresses first, so that no slow name delays them.
-	c.resolve(ctx, false)
+	c.resolve(ctx)
 	resolving.Go(func() { c.keepResolved(ctx) })
 	if c.resolver.hops != nil {
 		resolving.Go(func() { c.resolver.hops.run(ctx) })
@@ -119,42 +124,93 @@ func (c *Collector) Targets() []TargetState {
 	return slices.Clone(c.states)
 }
 
+// A round looks up all names of a plan.
+type round struct {
+	number  int           // of the plan
+	answers <-chan answer // nil: it is over
+	stop    context.CancelFunc
+}
+
+func (c *Collector) newRound(ctx context.Context) round {
+	plan, number := c.current()
+	ctx, stop := context.WithCancel(ctx)
+	return round{number, c.resolver.ask(ctx, c.resolver.names(plan.Targets)), stop}
+}
+
+// keepResolved waits for no lookup: while DNS is silent a round takes minutes, and a new plan
+// is to count at once, with the addresses that are known.
 func (c *Collector) keepResolved(ctx context.Context) {
 	tick := time.NewTicker(resolveEvery)
 	defer tick.Stop()
-	c.resolve(ctx, true)
+	var news <-chan time.Time // nil: what is known has all been used
+	r, again := c.newRound(ctx), false
 	for {
+		if again && r.answers == nil {
+			r, again = c.newRound(ctx), false
+		}
 		select {
 		case <-ctx.Done():
+			r.end()
 			return
+		case a, more := <-r.answers:
+			if !more {
+				r.end()
+				news, c.asked = nil, r.number
+				c.resolve(ctx)
+			} else if c.resolver.take(a) && news == nil {
+				news = time.After(newsEvery)
+			}
+		case <-news:
+			news = nil
+			c.resolve(ctx)
 		case <-tick.C:
+			if r.answers == nil {
+				again = true
+				continue
+			}
+			c.resolve(ctx) // routes and the clock's error do not wait for names either
 		case <-c.changed:
-			c.resolve(ctx, false)
+			c.resolve(ctx)
+			again = true
+			if _, number := c.current(); number != r.number {
+				r.stop() // the next one begins with the names that are new
+			}
 		case <-c.rerouted:
 			c.reroute(ctx)
-			continue
 		}
-		c.resolve(ctx, true)
 	}
 }
 
-// resolve hands the loop the plan with the addresses of now.
-func (c *Collector) resolve(ctx context.Context, namesToo bool) {
+// end returns once no lookup is under way.
+func (r *round) end() {
+	r.stop()
+	if r.answers != nil {
+		for range r.answers {
+			// Nobody wants them any more.
+		}
+	}
+	r.answers = nil
+}
+
+func (c *Collector) current() (Plan, int) {
 	c.mu.Lock()
-	plan, number := c.plan, c.number
-	c.mu.Unlock()
-	c.resolver.most = c.options.mostAtAddress(&plan)
-	endpoints, states := c.resolver.resolve(ctx, plan.Targets, namesToo)
+	defer c.mu.Unlock()
+	return c.plan, c.number
+}
+
+// resolve hands the loop the plan with the addresses that are known now.
+func (c *Collector) resolve(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	plan, number := c.current()
+	c.resolver.most = c.options.mostAtAddress(&plan)
+	endpoints, states := c.resolver.resolve(plan.Targets)
 	c.mu.Lock()
 	before := c.states
 	c.states = states
 	c.mu.Unlock()
-	if namesToo {
-		c.logChanges(before, states)
-	}
+	c.logChanges(before, states)
 	if c.options.Resolved != nil {
 		c.options.Resolved(states)
 	}
@@ -162,7 +218,7 @@ func (c *Collector) resolve(ctx context.Context, namesToo bool) {
 	c.loop.estimate.Store(uint32(stamp.NewErrorEstimate(q.Synchronized, c.options.Format, q.MaxError)))
 	next := resolvedPlan{
 		Plan: plan, number: number, step: plan.step(c.now()), endpoints: endpoints, device: c.resolver.now,
-		complete: namesToo || c.last != nil && c.last.number == number && c.last.complete,
+		complete: c.asked == number,
 		wire:     stamp.Clock{Format: c.options.Format, TAIOffset: q.TAIOffset},
 	}
 	if c.last != nil && c.last.same(&next) && !c.loop.broken.Load() {

@@ -121,6 +121,6 @@ func wake(c chan<- struct{}) {
 func (c *Collector) reroute(ctx context.Context) {
 	rest(ctx, hopSettle)
 	begun := time.Now()
-	c.resolve(ctx, false)
+	c.resolve(ctx)
 	rest(ctx, min(hopIdleness*time.Since(begun), time.Second))
 }

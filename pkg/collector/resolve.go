@@ -47,45 +47,115 @@ type resolver struct {
 	self   bool
 	host   string
 	allow  func(netip.Addr) bool
-	covers func(ifIndex int) bool  // nil: none
-	most   int                     // targets at one address; 0: no bound
-	hops   *nextHops               // nil: no frames are sent
-	kept   map[string][]netip.Addr // by name looked up
+	covers func(ifIndex int) bool // nil: none
+	most   int                    // targets at one address; 0: no bound
+	hops   *nextHops              // nil: no frames are sent
+	known  map[string]answer      // by name looked up
 
 	sources []netip.Addr
 	device  string // "": any
 	now     device // the same, as it was at the last look
 }
 
-// resolve answers for all targets; one that fails harms no other. Names already
-// answered keep their addresses while a lookup fails.
-func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo bool) ([]endpoint, []TargetState) {
-	states := make([]TargetState, len(targets))
-	var g errgroup.Group
-	g.SetLimit(resolveAtOnce)
+// An answer is what a lookup said, or, once it is taken, what is known of a name.
+type answer struct {
+	name  string
+	addrs []netip.Addr
+	err   error
+}
+
+// names are those to look up: first those of which nothing is known.
+func (r *resolver) names(targets []probe.Target) []string {
+	var unknown, known []string
+	seen := map[string]bool{}
 	for i := range targets {
-		t := &targets[i]
-		states[i].Name = t.Name
-		if a, err := netip.ParseAddr(t.Address); err == nil {
-			states[i].Addresses = []netip.Addr{a.Unmap()}
+		name := targets[i].Address
+		if _, err := netip.ParseAddr(name); err == nil || seen[name] {
 			continue
 		}
-		states[i].Addresses = r.kept[t.Address]
-		if !namesToo {
-			if len(states[i].Addresses) == 0 {
-				states[i].Err = errPending
-			}
-			continue
+		seen[name] = true
+		if _, ok := r.known[name]; ok {
+			known = append(known, name)
+		} else {
+			unknown = append(unknown, name)
 		}
-		g.Go(func() error {
-			states[i].Addresses, states[i].Err = r.ask(ctx, t)
-			return nil
-		})
 	}
-	_ = g.Wait()
+	return append(unknown, known...)
+}
+
+// ask looks names up. Answers come as they are there; none comes once ctx has ended, and
+// behind the last one the channel is closed.
+func (r *resolver) ask(ctx context.Context, names []string) <-chan answer {
+	answers := make(chan answer, len(names)) // no lookup waits for who reads
+	go func() {
+		defer close(answers)
+		var g errgroup.Group
+		g.SetLimit(resolveAtOnce)
+		for _, name := range names {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error {
+				if a := r.askOne(ctx, name); ctx.Err() == nil {
+					answers <- a
+				}
+				return nil
+			})
+		}
+		_ = g.Wait()
+	}()
+	return answers
+}
+
+func (r *resolver) askOne(ctx context.Context, name string) answer {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	network := map[Family]string{Family4: "ip4", Family6: "ip6"}[r.family]
+	if network == "" {
+		network = "ip"
+	}
+	addrs, err := r.lookup(ctx, network, name)
+	if err != nil {
+		err = fmt.Errorf("resolve %q: %w", name, err)
+	}
+	return answer{name, addrs, err}
+}
+
+// take makes an answer what is known, and says whether that is new. A name that was
+// answered before keeps its addresses while a lookup fails.
+func (r *resolver) take(a answer) bool {
+	before, ok := r.known[a.name]
+	var dns *net.DNSError
+	switch {
+	case a.err == nil:
+		a.addrs = r.choose(a.addrs, before.addrs)
+	case errors.As(a.err, &dns) && dns.IsNotFound:
+		a.addrs = nil
+	default:
+		a.addrs = before.addrs
+	}
+	r.known[a.name] = a
+	return !ok || !slices.Equal(before.addrs, a.addrs)
+}
+
+// of is what is known of a target's addresses.
+func (r *resolver) of(t *probe.Target) answer {
+	if a, err := netip.ParseAddr(t.Address); err == nil {
+		return answer{addrs: []netip.Addr{a.Unmap()}}
+	}
+	if a, ok := r.known[t.Address]; ok {
+		return a
+	}
+	return answer{err: errPending}
+}
+
+// resolve says of all targets what is known of them, without a lookup; one that failed harms
+// no other. Names that are no target's any more are forgotten.
+func (r *resolver) resolve(targets []probe.Target) ([]endpoint, []TargetState) {
+	states := make([]TargetState, len(targets))
 	local := localAddresses()
 	r.now = deviceNamed(&netlink.Handle{}, r.device)
-	kept := make(map[string][]netip.Addr, len(targets))
+	known := make(map[string]answer, len(targets))
 	var out []endpoint
 	stamps := map[int]bool{} // by interface index
 	framed := map[netip.Addr]bool{}
@@ -95,7 +165,11 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 	}
 	for i := range targets {
 		t, s := &targets[i], &states[i]
-		kept[t.Address] = s.Addresses
+		a := r.of(t)
+		s.Name, s.Addresses, s.Err = t.Name, a.addrs, a.err
+		if a.name != "" {
+			known[a.name] = a
+		}
 		if s.Err != nil && len(s.Addresses) == 0 {
 			continue
 		}
@@ -116,7 +190,7 @@ func (r *resolver) resolve(ctx context.Context, targets []probe.Target, namesToo
 			out = append(out, endpoint{target: t, addr: netip.AddrPortFrom(a, t.Port), route: way})
 		}
 	}
-	r.kept = kept
+	r.known = known
 	if r.hops != nil {
 		r.hops.retain(framed)
 	}
@@ -134,24 +208,6 @@ func (r *resolver) nextHop(t *probe.Target, a netip.Addr) (*nextHop, string) {
 		return nil, "its address is link-local"
 	}
 	return r.hops.of(a), ""
-}
-
-func (r *resolver) ask(ctx context.Context, t *probe.Target) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	network := map[Family]string{Family4: "ip4", Family6: "ip6"}[r.family]
-	if network == "" {
-		network = "ip"
-	}
-	answer, err := r.lookup(ctx, network, t.Address)
-	if err != nil {
-		var dns *net.DNSError
-		if errors.As(err, &dns) && dns.IsNotFound {
-			return nil, fmt.Errorf("resolve %q: %w", t.Address, err)
-		}
-		return r.kept[t.Address], fmt.Errorf("resolve %q: %w", t.Address, err)
-	}
-	return r.choose(answer, r.kept[t.Address]), nil
 }
 
 // choose takes one address, or one of each family; the one in use if it is still there.
