@@ -266,23 +266,11 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 		keep(a.reloadKernel(ctx, old, cfg), func() { cfg.Datapath = old.Datapath })
 	}
 	keep(a.reloadCollector(old, cfg), func() {})
-	if !sameHost || !reflect.DeepEqual(old.API, cfg.API) {
-		keep(a.reloadAPI(old, cfg), func() { cfg.API = old.API })
+	silent := a.serving == nil && cfg.API.Listen != "" // neither address was to be had the last time
+	if !sameHost || silent || !reflect.DeepEqual(old.API, cfg.API) {
+		keep(a.reloadAPI(old, cfg), func() {})
 	}
 	return errors.Join(errs...)
-}
-
-// reloadAPI serves the new address before it leaves the old one, where they differ.
-func (a *agent) reloadAPI(old, cfg *config.Config) error {
-	before := a.serving
-	if old.API.Listen == cfg.API.Listen {
-		return errors.Join(before.stop(), a.beginAPI(cfg))
-	}
-	if err := a.beginAPI(cfg); err != nil {
-		a.serving = before
-		return err
-	}
-	return before.stop()
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
