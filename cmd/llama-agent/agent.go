@@ -28,7 +28,8 @@ import (
 type agent struct {
 	log     *slog.Logger
 	stdout  io.Writer
-	summary *sink.Queue // takes a table of each window; nil if there is a configuration
+	tables  bool        // there is no configuration: print a table of each window
+	summary *sink.Queue // takes these tables; nil: none
 
 	// Owned by the goroutine of run.
 	cfg        *config.Config
@@ -71,9 +72,12 @@ type agent struct {
 const stopWithin = 5 * time.Second
 
 // begin starts everything that cfg asks for; on an error, that of ctx for one, nothing is
-// left running.
+// left running, and it may begin again.
 func (a *agent) begin(ctx context.Context, cfg *config.Config) error {
 	a.cfg = cfg
+	if a.tables {
+		a.summary = sink.NewQueue(sink.NewStream("stdout", a.stdout), sink.QueueOptions{Ordered: true, Log: a.log})
+	}
 	inKernel := func(cfg *config.Config) error { return a.beginKernel(ctx, cfg) } // which may wait for links
 	for _, begin := range []func(*config.Config) error{a.beginSinks, a.beginReflector, inKernel, a.beginAPI, a.beginCollector} {
 		if err := errors.Join(begin(cfg), ctx.Err()); err != nil {

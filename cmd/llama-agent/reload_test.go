@@ -34,7 +34,7 @@ sinks: [%s]
 
 func begun(t *testing.T, cfg *config.Config) *agent {
 	t.Helper()
-	a := &agent{log: slog.New(slog.DiscardHandler), stdout: io.Discard, outputs: map[string]opened{}}
+	a := &agent{log: slog.New(slog.DiscardHandler), stdout: io.Discard}
 	a.followLists()
 	require.NoError(t, a.begin(t.Context(), cfg))
 	t.Cleanup(func() {

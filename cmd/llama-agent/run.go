@@ -15,7 +15,6 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/pkg/reflector"
-	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
 func newRun() *cobra.Command {
@@ -58,7 +57,7 @@ error, and it ends as by SIGTERM when standard input does.`,
 
 func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer, log *slog.Logger) error {
 	limitHeap()
-	a := &agent{log: log, stdout: stdout, outputs: map[string]opened{}}
+	a := &agent{log: log, stdout: stdout, tables: file == "" && !telegraf}
 	news := a.followLists()
 	defer a.discovered.Close()
 	cfg, err := loadConfig(file, nil, a.fetched, log)
@@ -73,9 +72,6 @@ func runAgent(ctx context.Context, file string, telegraf bool, stdout io.Writer,
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anything runs: it ends a program that does not ask for it
 	defer signal.Stop(hup)
-	if file == "" && !telegraf {
-		a.summary = sink.NewQueue(sink.NewStream("stdout", stdout), sink.QueueOptions{Ordered: true, Log: log})
-	}
 	if err := beginOrFallBack(ctx, a, cfg, file == ""); err != nil {
 		if ctx.Err() != nil {
 			log.Info("stopped before the start had ended", "why", err)

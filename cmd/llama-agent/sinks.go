@@ -158,6 +158,7 @@ func (a *agent) endSinks() error {
 	if a.summary != nil {
 		all = append(all, a.summary)
 	}
+	a.outputs, a.summary = nil, nil // what is closed takes no more
 	return errors.Join(a.sweeping.stop(), closeOutputs(all))
 }
 
