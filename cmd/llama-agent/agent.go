@@ -246,33 +246,27 @@ func (a *agent) updatePolicy() {
 }
 
 // reload makes cfg the configuration. Parts that it does not change go on
-// undisturbed; where the new one cannot be had, the old one goes on, and the next
-// reload tries again.
+// undisturbed; where the new one cannot be had, the old one goes on, cfg says so, and
+// the next reload tries again. What ends badly is in the error and changes nothing of that.
 func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 	old := a.cfg
 	a.cfg = cfg
 	var errs []error
-	keep := func(err error, undo func()) {
-		if err != nil {
-			errs = append(errs, err)
-			undo()
-		}
-	}
+	note := func(err error) { errs = append(errs, err) }
 	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
-	if sameHost && slices.Equal(old.Sinks, cfg.Sinks) && old.Spool == cfg.Spool && old.Probing.Timing.Window == cfg.Probing.Timing.Window {
-		keep(a.fanout.Reopen(), func() {})
-	} else {
-		keep(a.beginSinks(cfg), func() { cfg.Sinks, cfg.Spool = old.Sinks, old.Spool })
+	if !sameHost || !slices.Equal(old.Sinks, cfg.Sinks) || old.Spool != cfg.Spool || old.Probing.Timing.Window != cfg.Probing.Timing.Window {
+		note(a.reloadSinks(old, cfg))
 	}
-	keep(a.reloadReflector(old, cfg), func() { cfg.Reflector = old.Reflector })
+	note(a.fanout.Reopen()) // those that stay, too
+	note(a.reloadReflector(old, cfg))
 	if !sameKernel(old, cfg) {
-		keep(a.endCollector(), func() {}) // it reads the tables of the datapath that goes
-		keep(a.reloadKernel(ctx, old, cfg), func() { cfg.Datapath = old.Datapath })
+		note(a.endCollector()) // it reads the tables of the datapath that goes
+		note(a.reloadKernel(ctx, old, cfg))
 	}
-	keep(a.reloadCollector(old, cfg), func() {})
+	note(a.reloadCollector(old, cfg))
 	silent := a.serving == nil && cfg.API.Listen != "" // neither address was to be had the last time
 	if !sameHost || silent || !reflect.DeepEqual(old.API, cfg.API) {
-		keep(a.reloadAPI(old, cfg), func() {})
+		note(a.reloadAPI(old, cfg))
 	}
 	return errors.Join(errs...)
 }
@@ -287,16 +281,18 @@ func (a *agent) reloadReflector(old, cfg *config.Config) error {
 		a.updatePolicy()
 		return nil
 	}
-	err := a.reflecting.stop()
+	ended := a.reflecting.stop()
 	a.mu.Lock()
 	a.reflector, a.reflecting = nil, nil
 	a.mu.Unlock()
-	if err = errors.Join(err, a.beginReflector(cfg)); err != nil {
+	err := a.beginReflector(cfg)
+	if err != nil {
 		// The old addresses were ours a moment ago.
 		err = errors.Join(err, a.beginReflector(old))
+		cfg.Reflector = old.Reflector
 	}
 	a.updatePolicy()
-	return err
+	return errors.Join(ended, err)
 }
 
 // reloadKernel goes by way of the sockets, which answer meanwhile. What the end of
@@ -305,9 +301,8 @@ func (a *agent) reloadKernel(ctx context.Context, old, cfg *config.Config) error
 	ended := a.endKernel()
 	err := a.beginKernel(ctx, cfg)
 	if err != nil {
-		back := *cfg
-		back.Datapath = old.Datapath
-		err = errors.Join(err, a.beginKernel(ctx, &back))
+		cfg.Datapath = old.Datapath
+		err = errors.Join(err, a.beginKernel(ctx, cfg))
 	}
 	return errors.Join(ended, err)
 }

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +18,8 @@ import (
 
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/loader"
+	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
 // quiet is the configuration of an agent that neither probes nor reflects, nor hands on a
@@ -21,13 +27,13 @@ import (
 func quiet(t *testing.T, listen, sinks string) *config.Config {
 	t.Helper()
 	cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, `host: {name: a1-h1}
-datapath: {mode: socket, pin: %s}
+datapath: {mode: socket, pin: /nowhere}
 reflector: {listen: []}
 targets: {}
 probing: {window: 1h}
 api: {listen: %q}
 sinks: [%s]
-`, t.TempDir(), listen, sinks))
+`, listen, sinks))
 	require.NoError(t, err)
 	return cfg
 }
@@ -64,17 +70,22 @@ func (a *agent) requireServes(t *testing.T, addr string) {
 	}
 }
 
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // The API has the windows of now whatever a reload does: an address that cannot be had,
 // at another port or the same, and one that has the old one among its own.
 func TestReloadOfTheAPI(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
+	addr := freeAddress(t)
 	_, port, _ := net.SplitHostPort(addr)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	require.NoError(t, l.Close())
 	a := begun(t, quiet(t, addr, ""))
 	a.requireServes(t, addr)
 	for _, no := range []string{taken.Addr().String(), "192.0.2.1:" + port} {
@@ -93,4 +104,65 @@ func TestReloadOfTheAPI(t *testing.T) {
 	require.NoError(t, a.reload(t.Context(), quiet(t, "", "")))
 	_, err = http.Get("http://" + addr + "/influxdata")
 	require.Error(t, err)
+}
+
+var errBadly = errors.New("ended badly")
+
+// badly is p, but for its end.
+func badly(p *part) *part {
+	return start(func(ctx context.Context) error {
+		<-ctx.Done()
+		return errors.Join(p.stop(), errBadly)
+	})
+}
+
+type badOutput struct{ sink.Output }
+
+func (o badOutput) Close(ctx context.Context) error {
+	return errors.Join(o.Output.Close(ctx), errBadly)
+}
+
+// What ends badly is told, and the new configuration is in force all the same: the one of
+// before can be had again.
+func TestReloadWhileTheOldEndsBadly(t *testing.T) {
+	folder := t.TempDir()
+	parse := func(name string) *config.Config {
+		return quiet(t, freeAddress(t), fmt.Sprintf("{file: {path: %s/%s}}", folder, name))
+	}
+	requireInForce := func(a *agent, cfg config.Config) {
+		t.Helper()
+		require.Equal(t, cfg, *a.cfg)
+		require.Len(t, a.outputs, 1)
+		require.Contains(t, a.outputs, placeIn(&cfg, &cfg.Sinks[0]))
+		a.requireServes(t, cfg.API.Listen)
+	}
+	first, second := parse("first"), parse("second")
+	second.Datapath.Lease *= 2
+	a := begun(t, first)
+	for place, o := range a.outputs {
+		o.output = badOutput{o.output}
+		a.outputs[place] = o
+	}
+	a.kernel = &kernelPart{datapath: &loader.Datapath{}, keeping: badly(nil)}
+	a.serving = badly(a.serving)
+	want := *second
+	err := a.reload(t.Context(), second)
+	require.Equal(t, 3, strings.Count(err.Error(), errBadly.Error()), err)
+	requireInForce(a, want)
+	want = *first
+	require.NoError(t, a.reload(t.Context(), first))
+	requireInForce(a, want)
+}
+
+// A file that is moved away is opened anew, also by a reload that changes other things of the sinks.
+func TestReloadOpensFilesAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lines")
+	lines := fmt.Sprintf("{file: {path: %s}}", path)
+	more := lines + ", stdout: {}"
+	a := begun(t, quiet(t, "", lines))
+	for _, sinks := range []string{lines, more, more} {
+		require.NoError(t, os.Rename(path, path+".1"))
+		require.NoError(t, a.reload(t.Context(), quiet(t, "", sinks)))
+		require.FileExists(t, path)
+	}
 }

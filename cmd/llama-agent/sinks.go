@@ -23,12 +23,25 @@ type opened struct {
 	queue  sink.QueueOptions
 }
 
-// beginSinks makes cfg's outputs the ones that windows go to. Those to the same place
+func (a *agent) beginSinks(cfg *config.Config) error { return a.reloadSinks(cfg, cfg) }
+
+// reloadSinks keeps the old outputs where one of the new ones cannot be had. Those that
+// are no longer asked for may end badly all the same: the new ones are in force.
+func (a *agent) reloadSinks(old, cfg *config.Config) error {
+	swept := a.sweeping.stop() // it may look at a folder that is to be opened
+	left, err := a.openSinks(cfg)
+	if err != nil {
+		cfg.Sinks, cfg.Spool = old.Sinks, old.Spool
+	}
+	err = errors.Join(swept, err, closeOutputs(left))
+	a.beginSweep(cfg)
+	return err
+}
+
+// openSinks makes cfg's outputs the ones that windows go to. Those to the same place
 // stay, with what they have still to deliver; what has changed of them changes
-// under way.
-func (a *agent) beginSinks(cfg *config.Config) error {
-	err := a.sweeping.stop() // it may look at a folder that is to be opened
-	defer a.beginSweep(cfg)
+// under way. Those that it leaves are the caller's to close.
+func (a *agent) openSinks(cfg *config.Config) (left []sink.Output, err error) {
 	next := map[string]opened{}
 	var made, all []sink.Output
 	var changes []func()
@@ -59,7 +72,7 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 		for _, w := range changed {
 			errs = append(errs, w.Close())
 		}
-		return errors.Join(append(errs, err, closeOutputs(made))...)
+		return nil, errors.Join(append(errs, closeOutputs(made))...)
 	}
 	for _, change := range changes {
 		change()
@@ -68,14 +81,13 @@ func (a *agent) beginSinks(cfg *config.Config) error {
 	a.handover.Lock()
 	a.fanout = f
 	a.handover.Unlock()
-	var ended []sink.Output
 	for place, was := range a.outputs {
 		if next[place].output == nil {
-			ended = append(ended, was.output)
+			left = append(left, was.output)
 		}
 	}
 	a.outputs = next
-	return errors.Join(err, closeOutputs(ended))
+	return left, nil
 }
 
 // placeIn tells outputs apart: where lines go, and in which spool they wait.
