@@ -34,9 +34,11 @@ type agent struct {
 	// Owned by the goroutine of run.
 	cfg        *config.Config
 	outputs    map[string]opened // those that are open, by place
+	encodesFor probe.Host        // whose tags the outputs' lines have
 	reflecting *part
 	collecting *part
 	serving    *part
+	servesFor  probe.Host // whose tags the API has
 	sweeping   *part
 
 	// handover is held while a window is handed on, so that a reload changes the
@@ -253,8 +255,8 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 	a.cfg = cfg
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
-	sameHost := reflect.DeepEqual(hostOf(old), hostOf(cfg))
-	if !sameHost || !slices.Equal(old.Sinks, cfg.Sinks) || old.Spool != cfg.Spool || old.Probing.Timing.Window != cfg.Probing.Timing.Window {
+	host := hostOf(cfg)
+	if !reflect.DeepEqual(a.encodesFor, host) || !slices.Equal(old.Sinks, cfg.Sinks) || old.Spool != cfg.Spool || old.Probing.Timing.Window != cfg.Probing.Timing.Window {
 		note(a.reloadSinks(old, cfg))
 	}
 	note(a.fanout.Reopen()) // those that stay, too
@@ -265,14 +267,15 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 	}
 	note(a.reloadCollector(old, cfg))
 	silent := a.serving == nil && cfg.API.Listen != "" // neither address was to be had the last time
-	if !sameHost || silent || !reflect.DeepEqual(old.API, cfg.API) {
+	if silent || !reflect.DeepEqual(a.servesFor, host) || !reflect.DeepEqual(old.API, cfg.API) {
 		note(a.reloadAPI(old, cfg))
 	}
 	return errors.Join(errs...)
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
-	same := slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Device == cfg.Reflector.Device && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
+	silent := a.reflecting == nil && len(cfg.Reflector.Listen) > 0 // neither addresses were to be had the last time
+	same := !silent && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Device == cfg.Reflector.Device && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
 		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError
 	if same {
 		a.mu.Lock()

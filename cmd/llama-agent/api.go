@@ -20,8 +20,9 @@ func (a *agent) beginAPI(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	latest := sink.NewLatest(hostOf(cfg))
-	metrics := sink.NewMetrics(hostOf(cfg), sink.Build{Version: versionName(), Go: runtime.Version()}, a.ownFields)
+	a.servesFor = hostOf(cfg)
+	latest := sink.NewLatest(a.servesFor)
+	metrics := sink.NewMetrics(a.servesFor, sink.Build{Version: versionName(), Go: runtime.Version()}, a.ownFields)
 	a.handover.Lock()
 	a.latest, a.metrics = latest, metrics
 	a.handover.Unlock()

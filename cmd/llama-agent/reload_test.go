@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,23 +51,25 @@ func begun(t *testing.T, cfg *config.Config) *agent {
 	return a
 }
 
+func get(t *testing.T, addr, where string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + where)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(body)
+}
+
 // requireServes fails if the API at addr does not have the next window.
 func (a *agent) requireServes(t *testing.T, addr string) {
 	t.Helper()
-	get := func(where string) string {
-		resp, err := http.Get("http://" + addr + where)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		require.NoError(t, err)
-		return string(body)
-	}
-	get("/metrics") // which sums up from the first scrape on
+	get(t, addr, "/metrics") // which sums up from the first scrape on
 	p := probe.Path{Dst: fmt.Sprintf("d%d", time.Now().UnixNano()), Family: 4, Clock: probe.ClockUser}
-	p.Sent, p.Received = 1, 1
+	p.Class.Name, p.Sent, p.Lost, p.LostUnsplit = "be", 1, 1, 1
 	a.window(&probe.Window{End: time.Now(), Paths: []probe.Path{p}})
 	for _, where := range []string{"/influxdata", "/metrics"} {
-		require.True(t, strings.Contains(get(where), p.Dst), "%s has not the last window", where)
+		require.True(t, strings.Contains(get(t, addr, where), p.Dst), "%s has not the last window", where)
 	}
 }
 
@@ -154,6 +157,24 @@ func TestReloadWhileTheOldEndsBadly(t *testing.T) {
 	requireInForce(a, want)
 }
 
+// The reflector of before is not begun again beside the new one because it ended badly.
+// One that was not to be had is, by the next reload.
+func TestReloadOfTheReflector(t *testing.T) {
+	at := func(addr string) *config.Config {
+		cfg := quiet(t, "", "")
+		cfg.Reflector.Listen = []netip.AddrPort{netip.MustParseAddrPort(addr)}
+		return cfg
+	}
+	a := begun(t, at("127.0.0.1:0"))
+	a.reflecting = badly(a.reflecting)
+	require.ErrorIs(t, a.reload(t.Context(), at("127.0.0.2:0")), errBadly)
+	require.Equal(t, "127.0.0.2", a.reflector.Addrs()[0].Addr().String())
+	require.NoError(t, a.reflecting.stop()) // as after a reload that had neither the new addresses nor the old ones
+	a.reflector, a.reflecting = nil, nil
+	require.NoError(t, a.reload(t.Context(), at("127.0.0.2:0")))
+	require.NotNil(t, a.reflector)
+}
+
 // A file that is moved away is opened anew, also by a reload that changes other things of the sinks.
 func TestReloadOpensFilesAnew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lines")
@@ -165,4 +186,30 @@ func TestReloadOpensFilesAnew(t *testing.T) {
 		require.NoError(t, a.reload(t.Context(), quiet(t, "", sinks)))
 		require.FileExists(t, path)
 	}
+}
+
+// What a reload could not have is as it was, and the next one tries again: with all of
+// the new tags, too, though the sinks and the API are those of before.
+func TestReloadAfterOneInPart(t *testing.T) {
+	addr, path := freeAddress(t), filepath.Join(t.TempDir(), "lines")
+	lines := fmt.Sprintf("{file: {path: %s}}", path)
+	tagged := func(listen, sinks string) *config.Config {
+		cfg := quiet(t, listen, sinks)
+		cfg.Host.Tags = map[string]string{"rack": "r2"}
+		return cfg
+	}
+	first := quiet(t, addr, lines)
+	a := begun(t, first)
+	bad := tagged("192.0.2.1:1", lines+", {file: {path: /nowhere/lines}}")
+	bad.Reflector.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}
+	require.Error(t, a.reload(t.Context(), bad))
+	require.Equal(t, []any{first.Sinks, first.API, first.Reflector}, []any{a.cfg.Sinks, a.cfg.API, a.cfg.Reflector})
+	a.requireServes(t, addr)
+	require.NoError(t, a.reload(t.Context(), tagged(addr, lines)))
+	a.requireServes(t, addr)
+	require.Contains(t, get(t, addr, "/metrics"), `rack="r2"`)
+	require.NoError(t, a.end())
+	written, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(written), "rack=r2")
 }

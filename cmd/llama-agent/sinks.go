@@ -77,7 +77,8 @@ func (a *agent) openSinks(cfg *config.Config) (left []sink.Output, err error) {
 	for _, change := range changes {
 		change()
 	}
-	f := sink.NewFanout(sink.NewEncoder(hostOf(cfg), sink.EncoderOptions{Flows: true, Log: a.log}), all...)
+	a.encodesFor = hostOf(cfg)
+	f := sink.NewFanout(sink.NewEncoder(a.encodesFor, sink.EncoderOptions{Flows: true, Log: a.log}), all...)
 	a.handover.Lock()
 	a.fanout = f
 	a.handover.Unlock()
