@@ -266,7 +266,7 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 		note(a.reloadKernel(ctx, old, cfg))
 	}
 	note(a.reloadCollector(old, cfg))
-	silent := a.serving == nil && cfg.API.Listen != "" // neither address was to be had the last time
+	silent := a.serving == nil && cfg.API.Listen != "" // neither the new address nor the old one was to be had the last time
 	if silent || !reflect.DeepEqual(a.servesFor, host) || !reflect.DeepEqual(old.API, cfg.API) {
 		note(a.reloadAPI(old, cfg))
 	}
@@ -274,7 +274,7 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 }
 
 func (a *agent) reloadReflector(old, cfg *config.Config) error {
-	silent := a.reflecting == nil && len(cfg.Reflector.Listen) > 0 // neither addresses were to be had the last time
+	silent := a.reflecting == nil && len(cfg.Reflector.Listen) > 0 // neither the new addresses nor the old ones were to be had the last time
 	same := !silent && slices.Equal(old.Reflector.Listen, cfg.Reflector.Listen) && old.Reflector.Device == cfg.Reflector.Device && old.Reflector.Legacy == cfg.Reflector.Legacy && old.Reflector.Workers == cfg.Reflector.Workers &&
 		old.Reflector.Timestamps == cfg.Reflector.Timestamps && old.ClockError == cfg.ClockError
 	if same {
