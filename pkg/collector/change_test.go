@@ -182,7 +182,7 @@ func TestProbesWithoutStampsLeaveAlone(t *testing.T) {
 	defer func() { require.NoError(t, l.close()) }()
 	wall, mono, _ := l.offset.sample(l.clock)
 	l.spans.begin(wall, mono)
-	c.resolve(t.Context(), true)
+	c.resolve(t.Context())
 	l.apply(l.plan.Load())
 	batches := func(stamped bool) uint32 {
 		for _, f := range l.schedule.flows {

@@ -10,8 +10,19 @@ import (
 )
 
 // hostDrops follows the counters of packets that this host dropped itself:
-// softnet backlog, each interface's receive and transmit side, and its qdiscs.
-type hostDrops struct{ last map[int]uint64 }
+// softnet backlog, each interface's receive and transmit side, and its queues.
+type hostDrops struct{ last map[int]drops }
+
+// drops are the counters of one interface. rx_dropped is not among them: it also counts frames of protocols that nobody
+// listens to (LLDP, STP), of other hosts' addresses, and with some drivers the replies that XDP took. Nothing was lost by these.
+type drops struct{ missed, fifo, transmit, queues uint64 }
+
+// since sums what the counters grew by. One that fell was reset: nothing is known of it in this window. Some drivers put the
+// same drops under missed and fifo, others under either.
+func (d drops) since(was drops) uint64 {
+	grew := func(now, was uint64) uint64 { return max(now, was) - was }
+	return max(grew(d.missed, was.missed), grew(d.fifo, was.fifo)) + grew(d.transmit, was.transmit) + grew(d.queues, was.queues)
+}
 
 // growth is how many packets were dropped since the sample before, by interface
 // index; index 0 is what belongs to no interface (the softnet backlog).
@@ -31,33 +42,38 @@ func (g growth) of(ifIndex int) uint64 {
 }
 
 func (h *hostDrops) sample() growth {
-	now := map[int]uint64{0: softnetDrops()}
+	now := map[int]drops{0: {queues: softnetDrops()}}
 	if links, err := netlink.LinkList(); err == nil {
 		for _, l := range links {
 			if s := l.Attrs().Statistics; s != nil {
-				now[l.Attrs().Index] += s.RxDropped + s.TxDropped + s.RxMissedErrors
+				now[l.Attrs().Index] = drops{missed: s.RxMissedErrors, fifo: s.RxFifoErrors, transmit: s.TxDropped}
 			}
 		}
 	}
 	if qdiscs, err := netlink.QdiscList(nil); err == nil {
 		for _, q := range qdiscs {
-			if q.Type() == "clsact" || q.Type() == "ingress" {
-				continue // no queues: what their filters take counts as dropped, the replies that were captured among it
-			}
-			if s := q.Attrs().Statistics; s != nil && s.Queue != nil {
-				now[q.Attrs().LinkIndex] += uint64(s.Queue.Drops)
-			}
+			addQueues(now, q.Attrs())
 		}
 	}
 	grown := growth{}
-	for i, n := range now {
-		// A counter that fell was reset: nothing is known of this window.
-		if was, ok := h.last[i]; ok && n > was {
-			grown[i] = n - was
+	for i, d := range now {
+		if was, ok := h.last[i]; ok {
+			grown[i] = d.since(was)
 		}
 	}
 	h.last = now
 	return grown
+}
+
+// addQueues adds what an interface's queues dropped, which its root reports for all that are below it. Neither ingress nor
+// clsact is a root: they have no queues, and what their filters take counts as dropped, the replies that were captured among it.
+func addQueues(now map[int]drops, q *netlink.QdiscAttrs) {
+	if q.Parent != netlink.HANDLE_ROOT || q.Statistics == nil || q.Statistics.Queue == nil {
+		return
+	}
+	d := now[q.LinkIndex]
+	d.queues += uint64(q.Statistics.Queue.Drops)
+	now[q.LinkIndex] = d
 }
 
 // softnetDrops sums the second column of softnet_stat, one line a CPU, in hex.
