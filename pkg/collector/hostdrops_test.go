@@ -66,7 +66,7 @@ func TestDropInAQueueCountsOnce(t *testing.T) {
 			dropsIn(t, h, &host)
 			var index int
 			var refused uint64
-			require.NoError(t, h.Do(func() (err error) {
+			require.NoError(t, h.Do(func() error {
 				link, err := netlink.LinkByName("q0")
 				require.NoError(t, err)
 				index = link.Attrs().Index
@@ -78,7 +78,6 @@ func TestDropInAQueueCountsOnce(t *testing.T) {
 		})
 	}
 }
-
 
 // Drivers tell of the same drops by one counter, by the other, or by both.
 func TestDropsSince(t *testing.T) {
