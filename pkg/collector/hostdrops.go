@@ -41,19 +41,24 @@ func (g growth) of(ifIndex int) uint64 {
 	return sum
 }
 
+// sample looks at the counters again. What is listed counts, also where a list was cut short, as when interfaces come and go.
 func (h *hostDrops) sample() growth {
-	now := map[int]drops{0: {queues: softnetDrops()}}
-	if links, err := netlink.LinkList(); err == nil {
-		for _, l := range links {
-			if s := l.Attrs().Statistics; s != nil {
-				now[l.Attrs().Index] = drops{missed: s.RxMissedErrors, fifo: s.RxFifoErrors, transmit: s.TxDropped}
-			}
+	links, _ := netlink.LinkList()
+	qdiscs, _ := netlink.QdiscList(nil)
+	return h.take(softnetDrops(), links, qdiscs)
+}
+
+// take does not take a counter that was not listed for 0: it would seem to grow by all that it ever counted the next time.
+func (h *hostDrops) take(softnet uint64, links []netlink.Link, qdiscs []netlink.Qdisc) growth {
+	now := map[int]drops{0: {queues: softnet}}
+	for _, l := range links {
+		if s := l.Attrs().Statistics; s != nil {
+			i := l.Attrs().Index
+			now[i] = drops{missed: s.RxMissedErrors, fifo: s.RxFifoErrors, transmit: s.TxDropped, queues: h.last[i].queues}
 		}
 	}
-	if qdiscs, err := netlink.QdiscList(nil); err == nil {
-		for _, q := range qdiscs {
-			addQueues(now, q.Attrs())
-		}
+	for _, q := range qdiscs {
+		setQueues(now, q.Attrs())
 	}
 	grown := growth{}
 	for i, d := range now {
@@ -65,14 +70,14 @@ func (h *hostDrops) sample() growth {
 	return grown
 }
 
-// addQueues adds what an interface's queues dropped, which its root reports for all that are below it. Neither ingress nor
+// setQueues notes what an interface's queues dropped, which its root reports for all that are below it. Neither ingress nor
 // clsact is a root: they have no queues, and what their filters take counts as dropped, the replies that were captured among it.
-func addQueues(now map[int]drops, q *netlink.QdiscAttrs) {
-	if q.Parent != netlink.HANDLE_ROOT || q.Statistics == nil || q.Statistics.Queue == nil {
+func setQueues(now map[int]drops, q *netlink.QdiscAttrs) {
+	d, known := now[q.LinkIndex]
+	if !known || q.Parent != netlink.HANDLE_ROOT || q.Statistics == nil || q.Statistics.Queue == nil {
 		return
 	}
-	d := now[q.LinkIndex]
-	d.queues += uint64(q.Statistics.Queue.Drops)
+	d.queues = uint64(q.Statistics.Queue.Drops)
 	now[q.LinkIndex] = d
 }
 

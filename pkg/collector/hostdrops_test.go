@@ -97,6 +97,31 @@ func TestDropsSince(t *testing.T) {
 	}
 }
 
+// Lists that fail or are cut short: what they lack is told the next time, or not at all. No drops are made up.
+func TestDropsOfListsCutShort(t *testing.T) {
+	links := []netlink.Link{&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 3, Statistics: &netlink.LinkStatistics{TxDropped: 40}}}}
+	qdiscs := func(drops uint32) []netlink.Qdisc {
+		return []netlink.Qdisc{&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: 3, Parent: netlink.HANDLE_ROOT, Statistics: &netlink.QdiscStatistics{Queue: &netlink.GnetStatsQueue{Drops: drops}},
+		}}}
+	}
+	var h hostDrops
+	for i, c := range []struct {
+		links  []netlink.Link
+		qdiscs []netlink.Qdisc
+		grew   uint64
+	}{
+		{links, qdiscs(50), 0},
+		{links, nil, 0},
+		{links, qdiscs(53), 3},
+		{nil, qdiscs(54), 0},
+		{links, qdiscs(55), 0},
+		{links, qdiscs(57), 2},
+	} {
+		require.Equal(t, c.grew, h.take(0, c.links, c.qdiscs)[3], "sample %d", i)
+	}
+}
+
 func dropsIn(t *testing.T, h *lab.Host, d *hostDrops) (g growth) {
 	t.Helper()
 	require.NoError(t, h.Do(func() error { g = d.sample(); return nil }))
