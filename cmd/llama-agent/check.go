@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,8 @@ type finding struct {
 	Detail    string `json:"detail"`
 	Mend      string `json:"mend,omitempty"`
 	Data      any    `json:"data,omitempty"` // what Detail says in words, docs/operating.md
+
+	ends string // what check's last line says of it; "": an agent runs all the same
 }
 
 func newCheck() *cobra.Command {
@@ -43,7 +46,9 @@ datapath.interfaces, or else of the default routes and of the routes to targets,
 with what they are built on.
 
 Exit status 0: the agent would run; 2: it would not, or the configuration or a list
-of targets is wrong (which an agent runs without).`,
+of targets is wrong (which an agent runs without). That the reflector or the API cannot
+listen because the port is in use is 0: check does not know whether it is the agent
+itself that has it. It opens files of sinks that are there, and makes none.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if child {
@@ -71,12 +76,13 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listening, fit := checkListen(cfg)
 	host := newHostCheck(cfg)
 	all := append(host.kernel(), checkStamps())
-	all = append(all, listening...)
+	all = append(all, checkListen(cfg)...)
+	all = append(all, checkAPI(cfg)...)
 	all = append(all, checkBuffers(), checkClock(cfg), checkHash())
 	all = append(all, host.bends()...)
+	all = append(all, checkSinks(cfg)...)
 	all = append(all, checkSpool(cfg)...)
 	all = append(all, host.interfaces(ctx)...)
 	for _, p := range cfg.Warnings {
@@ -95,13 +101,27 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 			err = errors.Join(err, f.print(w))
 		}
 	}
-	if err == nil && !fit {
-		err = errors.New("the reflector cannot listen as configured")
+	if err == nil {
+		err = ending(all)
 	}
 	if err == nil && !good {
 		err = errors.New("lists of targets are not in force as they are")
 	}
 	return err
+}
+
+// ending is what keeps the agent from its start, each reason once.
+func ending(all []finding) error {
+	var why []string
+	for _, f := range all {
+		if f.ends != "" && !slices.Contains(why, f.ends) {
+			why = append(why, f.ends)
+		}
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the agent would not run: %s", strings.Join(why, "; "))
 }
 
 func (f *finding) print(w io.Writer) error {
@@ -159,8 +179,7 @@ func checkStamps() finding {
 	return f
 }
 
-func checkListen(cfg *config.Config) (out []finding, fit bool) {
-	fit = true
+func checkListen(cfg *config.Config) (out []finding) {
 	for _, l := range cfg.Reflector.Listen {
 		o := reflectorOptions(cfg)
 		o.Listen, o.Workers = []netip.AddrPort{l}, 1
@@ -168,13 +187,15 @@ func checkListen(cfg *config.Config) (out []finding, fit bool) {
 		r, err := reflector.New(o, slog.New(slog.DiscardHandler))
 		if err != nil {
 			f.OK, f.Detail = false, mendListen(err).Error()
-			fit = fit && errors.Is(err, reflector.ErrInUse) // perhaps by the agent itself
+			if !errors.Is(err, reflector.ErrInUse) { // perhaps by the agent itself
+				f.ends = "the reflector cannot listen as configured"
+			}
 		} else if err = r.Close(); err != nil {
 			f.Detail += ": " + err.Error()
 		}
 		out = append(out, f)
 	}
-	return out, fit
+	return out
 }
 
 func listenText(l netip.AddrPort) string {

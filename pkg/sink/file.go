@@ -2,10 +2,14 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // File appends to a file, whole lines only.
@@ -66,10 +70,36 @@ func (w *File) Close() error {
 	return w.f.Close()
 }
 
-func openAppend(path string) (*os.File, error) {
-	// A named pipe would block the opening until somebody reads it.
+// TryFile says why NewFile would fail, and makes nothing.
+func TryFile(path string) error {
+	if err := tryKind(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_RDWR, 0)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	folder := filepath.Dir(path)
+	if err := unix.Faccessat(unix.AT_FDCWD, folder, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return &fs.PathError{Op: "make a file in", Path: folder, Err: err}
+	}
+	return nil
+}
+
+// tryKind: a named pipe would block the opening until somebody reads it.
+func tryKind(path string) error {
 	if st, err := os.Stat(path); err == nil && st.Mode()&(fs.ModeNamedPipe|fs.ModeDir|fs.ModeSocket) != 0 {
-		return nil, fmt.Errorf("open %s: neither a file nor a device", path)
+		return fmt.Errorf("open %s: neither a file nor a device", path)
+	}
+	return nil
+}
+
+func openAppend(path string) (*os.File, error) {
+	if err := tryKind(path); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {

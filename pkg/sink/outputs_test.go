@@ -95,6 +95,35 @@ func TestFileRefusesPipes(t *testing.T) {
 	require.ErrorContains(t, err, "neither a file nor a device")
 }
 
+// TryFile says what NewFile would, and leaves all as it is.
+func TestTryFile(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	require.NoError(t, os.WriteFile(there, []byte("cut sho"), 0o600))
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for path, can := range map[string]bool{
+		there: true, filepath.Join(dir, "new"): true,
+		pipe: false, dir: false, filepath.Join(dir, "no/new"): false, filepath.Join(there, "new"): false,
+	} {
+		before, _ := os.ReadFile(there)
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		tried := TryFile(path)
+		require.Equal(t, can, tried == nil, "%s: %v", path, tried)
+		after, _ := os.ReadFile(there)
+		require.Equal(t, before, after)
+		now, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, now, len(entries))
+		f, err := NewFile(path)
+		require.Equal(t, can, err == nil, "%s: %v", path, err)
+		if err == nil {
+			require.NoError(t, f.Close())
+		}
+	}
+}
+
 // An output that never comes back harms neither the other nor the caller.
 func TestFanoutOneBadOutputHarmsNoOther(t *testing.T) {
 	stuck := &scripted{block: make(chan struct{})}
