@@ -46,9 +46,9 @@ datapath.interfaces, or else of the default routes and of the routes to targets,
 with what they are built on.
 
 Exit status 0: the agent would run; 2: it would not, or the configuration or a list
-of targets is wrong (which an agent runs without). That the reflector or the API cannot
-listen because the port is in use is 0: check does not know whether it is the agent
-itself that has it. It opens files of sinks that are there, and makes none.`,
+of targets is wrong (which an agent runs without). A port that is in use counts as the
+agent's own, so it is no reason for 2. Not tried: to attach programs where datapath.mode
+names a step (some drivers refuse then), and whether databases answer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if child {
@@ -85,6 +85,7 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	all = append(all, checkSinks(cfg)...)
 	all = append(all, checkSpool(cfg)...)
 	all = append(all, host.interfaces(ctx)...)
+	all = append(all, host.mode()...)
 	for _, p := range cfg.Warnings {
 		all = append(all, finding{Name: "configuration", Detail: p.String()})
 	}

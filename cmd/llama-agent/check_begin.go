@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llama-agent/llama-agent/internal/config"
+	"github.com/llama-agent/llama-agent/pkg/loader"
 	"github.com/llama-agent/llama-agent/pkg/sink"
 )
 
@@ -35,6 +36,28 @@ func checkAPI(cfg *config.Config) []finding {
 	}
 	f.ends = "the API cannot listen as configured"
 	return []finding{f}
+}
+
+// mode is of one that names a step: it is had, or the agent does not run.
+func (h *hostCheck) mode() []finding {
+	mode, err := loader.ParseMode(h.cfg.Datapath.Mode)
+	if err != nil || mode == loader.ModeAuto || mode == loader.ModeSocket || len(h.cfg.Reflector.Listen) == 0 {
+		return nil
+	}
+	name := "datapath.mode: " + mode.String()
+	switch {
+	case h.start == nil:
+		err = errors.New("bpf(2) does not answer this process")
+	case !h.pin.OK:
+		err = errors.New(h.pin.Detail)
+	default:
+		err = h.start(mode)
+	}
+	if err == nil {
+		return []finding{{Name: "mode", OK: true, Detail: name + " can be had, as far as that shows without attaching"}}
+	}
+	return []finding{{Name: "mode", Detail: fmt.Sprintf("%s cannot be had: %v", name, err),
+		Mend: "do what the findings above say, or set datapath.mode: auto, which takes what there is", ends: name + " cannot be had"}}
 }
 
 // checkSinks says which cannot be begun. Whether a database answers is not asked: the

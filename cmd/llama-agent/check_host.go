@@ -29,6 +29,10 @@ type hostCheck struct {
 	// judge says which steps of the ladder work on an interface, and what attaching
 	// would do to its link. nil: the steps are left out.
 	judge func(hostinfo.Interface) []stepJudgement
+	// start says why a mode that names a step cannot be had. nil: no program can.
+	start func(loader.Mode) error
+	// pin is of the folder without which no step but socket can be had.
+	pin finding
 }
 
 // agentName is what hostCheck.owner says of our own programs.
@@ -36,7 +40,11 @@ const agentName = "llama-agent"
 
 func newHostCheck(cfg *config.Config) *hostCheck {
 	dry := &loader.DryRun{ResetLink: cfg.Datapath.ResetLink}
-	return &hostCheck{cfg: cfg, tryBPF: tryBPF, owner: programOwner, judge: func(i hostinfo.Interface) []stepJudgement { return judgeSteps(dry, i.Name) }}
+	return &hostCheck{
+		cfg: cfg, tryBPF: tryBPF, owner: programOwner, pin: checkPin(cfg.Datapath.Pin),
+		judge: func(i hostinfo.Interface) []stepJudgement { return judgeSteps(dry, i.Name) },
+		start: func(m loader.Mode) error { return dry.Start(kernelOptions(cfg, m, nil)) },
+	}
 }
 
 func programOwner(id uint32) string {
@@ -71,12 +79,12 @@ func (h *hostCheck) kernel() []finding {
 	} else {
 		tried := h.tryBPF(p)
 		if p.BPF(tried) != hostinfo.BPFAllowed {
-			h.judge, h.owner = nil, nil // a call of ours could be our end; the finding says what is out
+			h.judge, h.owner, h.start = nil, nil, nil // a call of ours could be our end; the finding says what is out
 		}
 		out = append(out, checkBPF(p, tried))
 		out = append(out, checkCapabilities(p)...)
 	}
-	return append(out, checkPin(h.cfg.Datapath.Pin))
+	return append(out, h.pin)
 }
 
 func checkKernel(k hostinfo.Kernel) finding {

@@ -52,6 +52,9 @@ func (h *hostCheck) interfaceFindings(i *hostinfo.Interface, why string) []findi
 		out = append(out, checkDriverXDP(i)...)
 	} else {
 		for _, s := range h.judge(*i) {
+			if s.Works && s.Step != "socket" && h.pin.Mend != "" {
+				s.Works, s.Why = false, "not without the pin folder, see bpffs"
+			}
 			out = append(out, s.finding())
 		}
 	}

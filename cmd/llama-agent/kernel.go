@@ -42,19 +42,12 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		disarm(cfg.Datapath.Pin, log)
 		return nil, nil
 	}
-	targets, unresolved := p.targets, false
-	if mode != loader.ModeAuto && len(targets) == 0 {
-		// The collector, which resolves them, comes later. In mode auto so may their interfaces.
-		targets, unresolved = literalTargets(cfg)
-	}
 	ports, local := kernelListen(cfg.Reflector.Listen)
-	d, err := loader.Start(ctx, loader.Options{
-		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: kernelInterfaces(cfg), Targets: targets, Device: cfg.Probing.Device, Unresolved: unresolved,
-		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
-		Policy: kernelPolicy(cfg, policy, ports), Local: local,
-		Clock: func() loader.ClockState { return kernelClock(cfg) }, Answers: p.answers, Log: log,
-		Probes: kernelProbes(cfg, p.covered),
-	})
+	o := kernelOptions(cfg, mode, p.targets)
+	o.Policy, o.Local, o.Answers, o.Log = kernelPolicy(cfg, policy, ports), local, p.answers, log
+	o.Clock = func() loader.ClockState { return kernelClock(cfg) }
+	o.Probes = kernelProbes(cfg, p.covered)
+	d, err := loader.Start(ctx, o)
 	if ctx.Err() != nil && err != nil {
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
@@ -66,6 +59,19 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
 	return &kernelPart{datapath: d, keeping: start(d.Run)}, nil
+}
+
+// kernelOptions say where the reflector goes, and on which step.
+func kernelOptions(cfg *config.Config, mode loader.Mode, targets []netip.Addr) loader.Options {
+	unresolved := false
+	if mode != loader.ModeAuto && len(targets) == 0 {
+		// The collector, which resolves them, comes later. In mode auto so may their interfaces.
+		targets, unresolved = literalTargets(cfg)
+	}
+	return loader.Options{
+		Pin: cfg.Datapath.Pin, Mode: mode, Interfaces: kernelInterfaces(cfg), Targets: targets, Device: cfg.Probing.Device, Unresolved: unresolved,
+		ResetLink: cfg.Datapath.ResetLink, Lease: cfg.Datapath.Lease,
+	}
 }
 
 // kernelInterfaces are those that are named; none: the default ones. A reflector in a VRF answers

@@ -15,16 +15,19 @@ import (
 func TestCheckSaysWhatEndsRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	const begin = "api: {listen: ''}\ndatapath: {mode: socket}\n"
 	for name, c := range map[string]struct{ config, last string }{
-		"an address that is not here": {`api: {listen: "203.0.113.77:5000"}`, "the API cannot listen as configured"},
-		"no folder for the file":      {"api: {listen: ''}\nsinks: [{file: {path: " + dir + "/no/file}}]", "a sink cannot be had as configured"},
-		"a folder for the file":       {"api: {listen: ''}\nsinks: [{file: {path: " + dir + "}}]", "a sink cannot be had as configured"},
-		"no certificates": {"api: {listen: ''}\nsinks: [{influx: {url: 'https://127.0.0.1:9', database: x, ca_file: " + dir + "/no}}]",
+		"an address that is not here": {`datapath: {mode: socket}
+api: {listen: "203.0.113.77:5000"}`, "the API cannot listen as configured"},
+		"no folder for the file": {begin + "sinks: [{file: {path: " + dir + "/no/file}}]", "a sink cannot be had as configured"},
+		"a folder for the file":  {begin + "sinks: [{file: {path: " + dir + "}}]", "a sink cannot be had as configured"},
+		"no certificates": {begin + "sinks: [{influx: {url: 'https://127.0.0.1:9', database: x, ca_file: " + dir + "/no}}]",
 			"a sink cannot be had as configured"},
+		"a step that is not there": {"api: {listen: ''}\ndatapath: {mode: native, interfaces: [lo], pin: " + newPin() + "}", "datapath.mode: native cannot be had"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "c.yaml")
-			require.NoError(t, os.WriteFile(file, []byte("reflector: {listen: [\"127.0.0.1:48622\"]}\ndatapath: {mode: socket}\n"+c.config+"\n"), 0o600))
+			require.NoError(t, os.WriteFile(file, []byte("reflector: {listen: [\"127.0.0.1:48622\"]}\n"+c.config+"\n"), 0o600))
 			out, status := once(t, "check", "--config", file)
 			require.Equal(t, 2, status, out)
 			require.Contains(t, out, "llama-agent: the agent would not run: "+c.last)

@@ -95,8 +95,7 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	}
 	if o.Mode != ModeAuto {
 		if err == nil && len(d.sites) == 0 && !o.Unresolved {
-			err = fmt.Errorf("mode %s was asked for, and there is no interface for it: no default route, no route to a target, and none is named: %w",
-				o.Mode, ErrNoInterface)
+			err = noInterfaceFor(o.Mode)
 		}
 		if err != nil {
 			return nil, err
@@ -104,6 +103,11 @@ func Start(ctx context.Context, o Options) (_ *Datapath, err error) {
 	}
 	d.notices.tell("follow interfaces", err)
 	return d, nil
+}
+
+func noInterfaceFor(m Mode) error {
+	return fmt.Errorf("mode %s was asked for, and there is no interface for it: no default route, no route to a target, and none is named: %w",
+		m, ErrNoInterface)
 }
 
 // Update replaces the policy and the targets; sessions go on. If the policy cannot

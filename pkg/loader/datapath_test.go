@@ -462,6 +462,45 @@ func TestDryRunBesideAnAgent(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
+// A dry run of a mode that names a step ends as the start does, and leaves nothing.
+func TestDryRunOfAStart(t *testing.T) {
+	h := newHost(t)
+	h.veth("eth0", 1500)
+	for _, c := range []struct {
+		mode       Mode
+		interfaces []string
+		unresolved bool
+		is         error // nil: only the text, and that Start has it too
+		says       string
+	}{
+		{mode: ModeNative, interfaces: []string{"eth0"}},
+		{mode: ModeTC, interfaces: []string{"eth0", "lo"}},
+		{mode: ModeGeneric, interfaces: []string{"lo"}},
+		{mode: ModeNative, interfaces: []string{"eth0", "lo"}, says: "no native XDP"},
+		{mode: ModeTC, interfaces: []string{"eth9"}, is: ErrNoInterface, says: "eth9"},
+		{mode: ModeTC, is: ErrNoInterface, says: "there is no interface for it"},
+		{mode: ModeTC, unresolved: true},
+	} {
+		o, _ := h.options(c.mode, c.interfaces...)
+		o.Unresolved = c.unresolved
+		dry := new(DryRun).Start(o)
+		require.NoDirExists(t, string(h.pin))
+		d, err := Start(context.Background(), o)
+		require.Equal(t, c.says == "", err == nil, "%v: %v", c, err)
+		if err == nil {
+			require.NoError(t, dry, "%v", c)
+			require.NoError(t, new(DryRun).Start(o), "beside the agent: %v", c)
+			require.NoError(t, d.Close())
+			continue
+		}
+		require.ErrorContains(t, dry, c.says)
+		require.ErrorContains(t, err, c.says)
+		if c.is != nil {
+			require.ErrorIs(t, dry, c.is)
+		}
+	}
+}
+
 func TestHistoryOfAnotherCollector(t *testing.T) {
 	var h history
 	for _, n := range []uint64{100, 200, 3, 5} {

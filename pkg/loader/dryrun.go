@@ -5,6 +5,9 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -58,6 +61,48 @@ func (r *DryRun) Judge(ifname string) ([]Judgement, error) {
 		out = append(out, j)
 	}
 	return append(out, Judgement{Step: StepSocket, Works: true, LinkEffect: effectNone.String()}), nil
+}
+
+// Start says why Start would fail in a mode that names a step, as far as that can be known without attaching. An
+// agent that runs is not in the way, nor are its programs: whoever asks may be about to start it anew. The pin folder
+// is not looked at.
+func (r *DryRun) Start(o Options) error {
+	o.Log = slog.New(slog.DiscardHandler)
+	d := &Datapath{options: o, targets: o.Targets, named: map[string]Interface{}, notices: notices{log: o.Log}}
+	wanted, _, err := d.wanted()
+	if err != nil {
+		return err
+	}
+	if len(wanted) == 0 && !o.Unresolved {
+		return noInterfaceFor(o.Mode)
+	}
+	r.once.Do(func() { r.proofs = proofs() })
+	var errs []error
+	for _, index := range slices.Sorted(maps.Keys(wanted)) {
+		ifc := wanted[index].Interface
+		if err := r.fits(ifc, &o); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", ifc.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fits says why the step that the mode names cannot be had on an interface.
+func (r *DryRun) fits(ifc Interface, o *Options) error {
+	s := Step(o.Mode)
+	if err := r.proofs[s]; err != nil {
+		return err
+	}
+	x, err := readXDP(ifc.Index)
+	if err != nil {
+		return err
+	}
+	a := &attachment{Interface: ifc, Mode: o.Mode, options: attachOptions{resetLink: o.ResetLink}, driver: driverOf(ifc)}
+	running := x.ours()
+	if err = a.admit(s, nil); running == s || running != 0 && errors.Is(err, ErrForeign) {
+		return nil // it would be taken over, or make room
+	}
+	return err
 }
 
 // ours is the step that a program of ours is on, an agent's that runs or ran; 0 if
