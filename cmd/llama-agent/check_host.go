@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -178,6 +180,9 @@ func checkCapabilities(p hostinfo.Process) []finding {
 
 func checkPin(path string) finding {
 	p, err := hostinfo.ReadPinFolder(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return finding{Name: "bpffs", Detail: err.Error(), Mend: mendPin(path)}
+	}
 	if err != nil {
 		return finding{Name: "bpffs", Detail: err.Error(), Mend: "set datapath.pin to a folder in a bpffs, such as /sys/fs/bpf/llama"}
 	}
@@ -195,7 +200,7 @@ func checkPin(path string) finding {
 		f.Mend = fmt.Sprintf("mount -o remount,rw %s (in a container: mount the host's so)", mount)
 	case !p.Writable:
 		f.Detail = fmt.Sprintf("%s is in a bpffs, but uid %d may not write to %s", path, unix.Geteuid(), p.On)
-		f.Mend = fmt.Sprintf("as root: mkdir -p %s && chown %d %s", path, unix.Geteuid(), path)
+		f.Mend = mendPin(path)
 	default:
 		f.OK, f.Detail = true, path+" can be made: there is a bpffs"
 		if p.Exists {
@@ -203,6 +208,11 @@ func checkPin(path string) finding {
 		}
 	}
 	return f
+}
+
+// mendPin is for an agent that is not root, which systemd's bpffs (mode 0700) lets in nowhere.
+func mendPin(path string) string {
+	return fmt.Sprintf("as root, once a boot: chmod a+x %s && install -d -o %d -m 700 %s", filepath.Dir(filepath.Clean(path)), unix.Geteuid(), path)
 }
 
 // tryBPFFlag makes check print nothing but what bpf(2) returned.

@@ -46,8 +46,9 @@ ports x count probes.
 
 RTT is the network's: the responder's own delay is taken out and shown by itself.
 Both stamps of an RTT come from the kernel: clock kernel, from a program where probes
-leave the interface and replies come in, which needs root; else clock socket, from
-the sockets. --mode names one, so that they can be held against each other.
+leave the interface and replies come in, which needs CAP_BPF, CAP_PERFMON and
+CAP_NET_ADMIN; else clock socket, from the sockets. --mode names one, so that they can
+be held against each other.
 
 Exit status 0: within the limits; 1: beyond them, or nothing came back; 2: wrong
 usage, or something could not be set up, such as a name that does not resolve.`,

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -114,6 +115,30 @@ func TestCheckOfThePinFolder(t *testing.T) {
 	}
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
 	require.True(t, find(checkIn(t, nil, config), "bpffs", "")[0].OK)
+}
+
+// TestCheckOfABPFFSOfAnother: what keeps this process out of the pin folder keeps the steps from it, and is not that
+// the folder is the wrong one.
+func TestCheckOfABPFFSOfAnother(t *testing.T) {
+	drop := func() error {
+		return errors.Join(unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_OVERRIDE, 0, 0, 0), unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_READ_SEARCH, 0, 0, 0))
+	}
+	lab.Require(t, lab.Root)
+	dir := filepath.Join(t.TempDir(), "bpf")
+	unmount, err := lab.MountBPF(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, unmount()) })
+	for _, mode := range []os.FileMode{0o700, 0o711} {
+		require.NoError(t, os.Chmod(dir, mode))
+		require.NoError(t, os.Chown(dir, 65534, 65534))
+		var all []checked
+		restricted(t, drop, func() { all = checkIn(t, nil, "datapath: {interfaces: [lo], pin: "+dir+"/llama}\n") })
+		require.Equal(t, "as root, once a boot: chmod a+x "+dir+" && install -d -o 0 -m 700 "+dir+"/llama", find(all, "bpffs", "")[0].Mend)
+		tc := find(all, "step tc", "lo")[0]
+		require.False(t, tc.OK)
+		require.Contains(t, tc.Detail, "not without the pin folder")
+		require.True(t, find(all, "step socket", "lo")[0].OK)
+	}
 }
 
 // TestCheckOfTheSpool: it is looked at, and not made.

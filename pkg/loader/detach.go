@@ -118,7 +118,8 @@ func (f pinFolder) detachFilters() (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
-// removePins empties the folder of what is ours, and removes it if nothing else is in it.
+// removePins empties the folder of what is ours, and removes it if nothing else is in it. One that was made for an
+// agent in a folder of somebody else is theirs to remove.
 func (f pinFolder) removePins() (removed []string, err error) {
 	var errs []error
 	for _, prefix := range []string{linkPrefix, qdiscPrefix, mapPrefix} {
@@ -134,7 +135,7 @@ func (f pinFolder) removePins() (removed []string, err error) {
 	}
 	rest, err := f.names("")
 	if err == nil && f != "" && len(rest) == 0 && !slices.Contains(bpffsMounts(), string(f)) {
-		if err := os.Remove(string(f)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(string(f)); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
 			errs = append(errs, fmt.Errorf("remove pin folder: %w", err))
 		}
 	}

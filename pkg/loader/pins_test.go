@@ -29,6 +29,21 @@ func (h *host) rename(from, to string) {
 	h.up(to)
 }
 
+// A folder that was made for us in one of somebody else stays, and that is no fault.
+func TestPinFolderInOneOfAnother(t *testing.T) {
+	h := newHost(t)
+	dir := t.TempDir()
+	f := pinFolder(filepath.Join(dir, "llama"))
+	require.NoError(t, os.Mkdir(string(f), 0o700))
+	require.NoError(t, os.WriteFile(f.path(mapPrefix+"x"), nil, 0o600))
+	require.NoError(t, os.Chown(dir, 65534, 65534))
+	h.dropCapabilities()
+	removed, err := f.removePins()
+	require.NoError(t, err)
+	require.Len(t, removed, 1)
+	require.DirExists(t, string(f))
+}
+
 // An interface that comes back under its name is another one: what is pinned for the first is stale.
 func TestPinOfAnInterfaceThatWasMadeAnew(t *testing.T) {
 	for _, way := range []string{"native", "generic", "tc", "clsact"} {
