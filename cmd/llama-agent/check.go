@@ -78,7 +78,7 @@ func check(ctx context.Context, file, output string, w io.Writer) error {
 	}
 	host := newHostCheck(cfg)
 	all := append(host.kernel(), checkStamps())
-	all = append(all, checkListen(cfg)...)
+	all = append(all, checkListen(cfg, file == "")...)
 	all = append(all, checkAPI(cfg)...)
 	all = append(all, checkBuffers(), checkClock(cfg), checkHash())
 	all = append(all, host.bends()...)
@@ -180,7 +180,7 @@ func checkStamps() finding {
 	return f
 }
 
-func checkListen(cfg *config.Config) (out []finding) {
+func checkListen(cfg *config.Config, mayFallBack bool) (out []finding) {
 	for _, l := range cfg.Reflector.Listen {
 		o := reflectorOptions(cfg)
 		o.Listen, o.Workers = []netip.AddrPort{l}, 1
@@ -188,7 +188,11 @@ func checkListen(cfg *config.Config) (out []finding) {
 		r, err := reflector.New(o, slog.New(slog.DiscardHandler))
 		if err != nil {
 			f.OK, f.Detail = false, mendListen(err).Error()
-			if !errors.Is(err, reflector.ErrInUse) { // perhaps by the agent itself
+			switch {
+			case errors.Is(err, reflector.ErrInUse): // perhaps by the agent itself
+			case errors.Is(err, reflector.ErrPermission) && mayFallBack:
+				f.Detail += "; without a configuration run takes port 8620 then"
+			default:
 				f.ends = "the reflector cannot listen as configured"
 			}
 		} else if err = r.Close(); err != nil {

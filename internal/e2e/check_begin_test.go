@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestCheckSaysWhatEndsRun: what run does not begin with, check does not pass.
@@ -50,4 +51,13 @@ func TestCheckMakesNoFile(t *testing.T) {
 	api := find(all, "api", "")[0]
 	require.False(t, api.OK)
 	require.Contains(t, api.Mend, "if that is not the agent")
+}
+
+// TestCheckWithoutAConfiguration: run takes another port where 862 is not allowed.
+func TestCheckWithoutAConfiguration(t *testing.T) {
+	drop := func() error { return unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_BIND_SERVICE, 0, 0, 0) }
+	restricted(t, drop, func() {
+		out, status := once(t, "check")
+		require.Zero(t, status, out)
+	})
 }
