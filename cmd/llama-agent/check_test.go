@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/llama-agent/llama-agent/internal/config"
 	"github.com/llama-agent/llama-agent/internal/hostinfo"
 	"github.com/llama-agent/llama-agent/internal/probe"
+	"github.com/llama-agent/llama-agent/pkg/loader"
 )
 
 // said is a finding without what only JSON has.
@@ -128,6 +130,39 @@ func TestStepsAreThoseOfTheJudge(t *testing.T) {
 		{Name: "step native", Interface: "e0", Detail: "no: MTU 9000 is above 3046; attaching takes the link down and up", Mend: "ip link set dev e0 mtu 3046"},
 		{Name: "step tc", Interface: "e0", OK: true, Detail: "works; attaching disturbs nothing"},
 	}, steps)
+}
+
+// TestModeInWords: only one that names a step can keep the agent from its start.
+func TestModeInWords(t *testing.T) {
+	had := func(loader.Mode) error { return nil }
+	for name, c := range map[string]struct {
+		mode   string
+		start  func(loader.Mode) error
+		pin    finding
+		detail string // "": nothing is said
+		ends   bool
+	}{
+		"auto":          {mode: "auto"},
+		"sockets":       {mode: "socket"},
+		"had":           {"tc", had, finding{OK: true}, "datapath.mode: tc can be had", false},
+		"not had":       {"tc", func(m loader.Mode) error { return errors.New(m.String() + " is out") }, finding{OK: true}, "tc cannot be had: tc is out", true},
+		"no pin folder": {"native", had, finding{Detail: "no bpffs"}, "native cannot be had: no bpffs", true},
+		"no bpf(2)":     {"generic", nil, finding{OK: true}, "generic cannot be had: bpf(2) does not answer", true},
+	} {
+		h := &hostCheck{cfg: config.Default(), start: c.start, pin: c.pin}
+		h.cfg.Datapath.Mode = c.mode
+		got := h.mode()
+		if c.detail == "" {
+			require.Empty(t, got, name)
+			continue
+		}
+		require.Len(t, got, 1, name)
+		require.Contains(t, got[0].Detail, c.detail, name)
+		require.Equal(t, c.ends, ending(got) != nil, name)
+		require.Equal(t, !c.ends, got[0].OK, name)
+		h.cfg.Reflector.Listen = nil
+		require.Empty(t, h.mode(), "nothing is reflected")
+	}
 }
 
 func TestInterfaceInWords(t *testing.T) {

@@ -466,6 +466,7 @@ func TestDryRunBesideAnAgent(t *testing.T) {
 func TestDryRunOfAStart(t *testing.T) {
 	h := newHost(t)
 	h.veth("eth0", 1500)
+	r := new(DryRun)
 	for _, c := range []struct {
 		mode       Mode
 		interfaces []string
@@ -483,13 +484,13 @@ func TestDryRunOfAStart(t *testing.T) {
 	} {
 		o, _ := h.options(c.mode, c.interfaces...)
 		o.Unresolved = c.unresolved
-		dry := new(DryRun).Start(o)
+		dry := r.Start(o)
 		require.NoDirExists(t, string(h.pin))
 		d, err := Start(context.Background(), o)
 		require.Equal(t, c.says == "", err == nil, "%v: %v", c, err)
 		if err == nil {
 			require.NoError(t, dry, "%v", c)
-			require.NoError(t, new(DryRun).Start(o), "beside the agent: %v", c)
+			require.NoError(t, r.Start(o), "beside the agent: %v", c)
 			require.NoError(t, d.Close())
 			continue
 		}
