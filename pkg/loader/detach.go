@@ -97,7 +97,7 @@ func (f pinFolder) detachFilters() (removed []string, err error) {
 	var errs []error
 	for _, l := range links {
 		ifc := fromLink(l)
-		errs = append(errs, removeEgressFilter(ifc))
+		errs = append(errs, removeEgressFilters(ifc, func(b *netlink.BpfFilter) bool { return strings.HasPrefix(b.Name, filterEgress) }))
 		filters, err := filtersAt(ifc.Index, netlink.HANDLE_MIN_INGRESS)
 		if err != nil {
 			errs = append(errs, err)

@@ -5,7 +5,10 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -13,7 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const filterEgress = filterPrefix + "egress"
+const (
+	filterEgress     = filterPrefix + "egress"
+	filterEgressOnce = filterEgress + "_once_" // and the process
+)
 
 // egress is the program that stamps probes where they leave an interface. It is
 // for this process alone, since probes are: nothing of it is pinned.
@@ -25,7 +31,7 @@ type egress interface {
 
 // attachEgress puts the program behind all others on the egress of an interface: by
 // tcx, and on kernels without it (before 6.6) as a filter of clsact.
-func attachEgress(ifc Interface, p *ebpf.Program) (egress, error) {
+func attachEgress(ifc Interface, p *ebpf.Program, of owner) (egress, error) {
 	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: ifc.Index, Attach: ebpf.AttachTCXEgress})
 	if err == nil {
 		return tcxEgress{ifc, l}, nil
@@ -33,7 +39,35 @@ func attachEgress(ifc Interface, p *ebpf.Program) (egress, error) {
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, fmt.Errorf("attach to egress of %s: %w", ifc.Name, err)
 	}
-	return attachClsactEgress(ifc, p)
+	return attachClsactEgress(ifc, p, of)
+}
+
+// An owner is who has a filter put on the egress. It is in the filter's name, so that neither takes the other's off.
+type owner int
+
+const (
+	ofAgent owner = iota // one on an interface
+	ofOnce               // a Measurement: as many as there are processes
+)
+
+func (o owner) filterName() string {
+	if o == ofAgent {
+		return filterEgress
+	}
+	return filterEgressOnce + strconv.Itoa(os.Getpid())
+}
+
+// left says whether a filter of that name was left by a process of that kind that is gone, or is to go.
+func (o owner) left(name string) bool {
+	if o == ofAgent {
+		return name == filterEgress
+	}
+	pid, found := strings.CutPrefix(name, filterEgressOnce)
+	if !found {
+		return false
+	}
+	_, err := os.Stat("/proc/" + pid)
+	return name == o.filterName() || errors.Is(err, os.ErrNotExist)
 }
 
 type tcxEgress struct {
@@ -64,32 +98,36 @@ func (e tcxEgress) detach() error {
 // finds it by its name and replaces it.
 type clsactEgress struct {
 	ifc       Interface
-	filter    *netlink.BpfFilter
+	name      string
+	id        ebpf.ProgramID
 	ownsQdisc bool
 }
 
-func attachClsactEgress(ifc Interface, p *ebpf.Program) (egress, error) {
-	if err := removeEgressFilter(ifc); err != nil {
+func (e *clsactEgress) is(b *netlink.BpfFilter) bool {
+	return b.Name == e.name && ebpf.ProgramID(b.Id) == e.id
+}
+
+func attachClsactEgress(ifc Interface, p *ebpf.Program, of owner) (egress, error) {
+	if err := removeEgressFilters(ifc, func(b *netlink.BpfFilter) bool { return of.left(b.Name) }); err != nil {
 		return nil, err
 	}
 	created, err := addClsact(ifc.Index)
 	if err != nil {
 		return nil, err
 	}
-	filter, err := addFilter(ifc.Index, netlink.HANDLE_MIN_EGRESS, filterEgress, p)
-	if err != nil {
+	if _, err := addFilter(ifc.Index, netlink.HANDLE_MIN_EGRESS, of.filterName(), p); err != nil {
 		return nil, err
 	}
-	return &clsactEgress{ifc: ifc, filter: filter, ownsQdisc: created}, nil
+	return &clsactEgress{ifc: ifc, name: of.filterName(), id: programID(p), ownsQdisc: created}, nil
 }
 
-func removeEgressFilter(ifc Interface) error {
+func removeEgressFilters(ifc Interface, which func(*netlink.BpfFilter) bool) error {
 	filters, err := filtersAt(ifc.Index, netlink.HANDLE_MIN_EGRESS)
 	if err != nil {
 		return err
 	}
 	for _, x := range filters {
-		if b, ok := x.(*netlink.BpfFilter); ok && b.Name == filterEgress {
+		if b, ok := x.(*netlink.BpfFilter); ok && which(b) {
 			if err := netlink.FilterDel(b); err != nil {
 				return fmt.Errorf("remove filter from egress of %s: %w", ifc.Name, err)
 			}
@@ -104,7 +142,7 @@ func (e *clsactEgress) lost() error {
 		return err
 	}
 	for _, x := range filters {
-		if b, ok := x.(*netlink.BpfFilter); ok && b.Name == filterEgress {
+		if b, ok := x.(*netlink.BpfFilter); ok && e.is(b) {
 			return nil
 		}
 	}
@@ -115,7 +153,7 @@ func (e *clsactEgress) detach() error {
 	if isGone(e.ifc.Index) {
 		return nil
 	}
-	if err := removeEgressFilter(e.ifc); err != nil {
+	if err := removeEgressFilters(e.ifc, e.is); err != nil {
 		return err
 	}
 	h := clsactHook{ifc: e.ifc, ownsQdisc: e.ownsQdisc}
@@ -144,7 +182,7 @@ func (d *Datapath) stampEgress(s *site) {
 	if d.probes == nil {
 		return
 	}
-	e, err := attachEgress(s.Interface, d.object.LlamaEgress)
+	e, err := attachEgress(s.Interface, d.object.LlamaEgress, ofAgent)
 	text := ""
 	if err != nil {
 		text = err.Error()

@@ -19,7 +19,7 @@ import (
 // Probes are stamped where they leave: those of known sockets and flows, and no others. What is attached stays out of
 // the packets' way, and comes off again.
 func TestEgress(t *testing.T) {
-	for name, attach := range map[string]func(Interface, *ebpf.Program) (egress, error){
+	for name, attach := range map[string]func(Interface, *ebpf.Program, owner) (egress, error){
 		"as-can-be-had": attachEgress, "clsact": attachClsactEgress,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestEgress(t *testing.T) {
 					return p.probes.Fate(row, seq, be.Uint64(payload[4:]))
 				}
 				require.Equal(t, probe.FateNotSeen, send(probePort, true), "before")
-				e, err := attach(lo, p.LlamaEgress)
+				e, err := attach(lo, p.LlamaEgress, ofAgent)
 				require.NoError(t, err)
 				before := monotonic()
 				require.Equal(t, probe.FateSent, send(probePort, true))
@@ -75,9 +75,9 @@ func TestEgressFilterOfAKilledProcess(t *testing.T) {
 	h := newHost(t)
 	lo := h.loopback()
 	p := newProbing(t, false)
-	_, err := attachClsactEgress(lo, p.LlamaEgress)
+	_, err := attachClsactEgress(lo, p.LlamaEgress, ofAgent)
 	require.NoError(t, err)
-	e, err := attachClsactEgress(lo, p.LlamaEgress)
+	e, err := attachClsactEgress(lo, p.LlamaEgress, ofAgent)
 	require.NoError(t, err)
 	filters, err := filtersAt(lo.Index, netlink.HANDLE_MIN_EGRESS)
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestEgressFilterOfAKilledProcess(t *testing.T) {
 	require.NoError(t, e.lost())
 	require.NoError(t, netlink.FilterDel(filters[0]))
 	require.ErrorIs(t, e.lost(), ErrLost)
-	e, err = attachClsactEgress(lo, p.LlamaEgress)
+	e, err = attachClsactEgress(lo, p.LlamaEgress, ofAgent)
 	require.NoError(t, err)
 	require.NoError(t, e.lost())
 	require.NoError(t, e.detach())
@@ -106,4 +106,36 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 		return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 	}
 	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}
+
+// An agent and a ping on one interface leave each other's filters alone; what a killed ping left goes with the next one.
+func TestEgressFiltersOfTwo(t *testing.T) {
+	h := newHost(t)
+	lo := h.loopback()
+	agent, ping := newProbing(t, false), newProbing(t, false)
+	names := func() (out []string) {
+		filters, err := filtersAt(lo.Index, netlink.HANDLE_MIN_EGRESS)
+		require.NoError(t, err)
+		for _, x := range filters {
+			out = append(out, x.(*netlink.BpfFilter).Name)
+		}
+		return out
+	}
+	mine, err := attachClsactEgress(lo, agent.LlamaEgress, ofAgent)
+	require.NoError(t, err)
+	_, err = addFilter(lo.Index, netlink.HANDLE_MIN_EGRESS, filterEgressOnce+"4294967295", ping.LlamaEgress) // no process has that number
+	require.NoError(t, err)
+	theirs, err := attachClsactEgress(lo, ping.LlamaEgress, ofOnce)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{filterEgress, ofOnce.filterName()}, names())
+	require.NoError(t, mine.lost())
+	require.NoError(t, theirs.lost())
+	require.NoError(t, theirs.detach())
+	require.Equal(t, []string{filterEgress}, names())
+	// Another agent's in its place is not its own.
+	_, err = attachClsactEgress(lo, ping.LlamaEgress, ofAgent)
+	require.NoError(t, err)
+	require.ErrorIs(t, mine.lost(), ErrLost)
+	require.NoError(t, mine.detach())
+	require.Equal(t, []string{filterEgress}, names(), "nor is it taken off")
 }

@@ -97,7 +97,7 @@ func (m *Measurement) attach(ctx context.Context, index int, mode Mode) error {
 			return err
 		}
 		m.attachments = append(m.attachments, a)
-		e, err := attachEgress(p.Interface, m.object.LlamaEgress)
+		e, err := attachEgress(p.Interface, m.object.LlamaEgress, ofOnce)
 		if err != nil {
 			return err
 		}
