@@ -51,6 +51,8 @@ const (
 	slotKernel              // to be measured in the kernel,
 	slotAsked               // though it is, a transmit stamp was asked for
 	slotCaptured            // its reply was: t1 and t4 are the kernel's
+	slotEventLost           // its reply was dropped there, as known when its flow lost its row;
+	slotNotSeen             // likewise, the probe had not been seen there
 )
 
 func (s *slot) is(f slotFlags) bool { return s.flags&f != 0 }

@@ -35,20 +35,16 @@ func (l *loop) enlist(p *path) {
 		return
 	}
 	p.kernel = p.route.kernel
-	for i := range p.flows {
-		if f := &p.flows[i]; p.kernel && f.row < 0 {
-			row, err := l.kernel.AddFlow(p.key.addr, f.sock.port, p.key.ssid, int(p.inFlight))
-			if err != nil {
-				if !l.full {
-					l.full = true
-					l.log.Warn("flows are measured by their sockets", "target", p.target.Name, "why", err)
-				}
-				p.kernel = false
-				break
+	if p.kernel {
+		err := l.addRows(p)
+		if err != nil && l.withdraw(p) { // what had the sessions before has made room
+			if err = l.addRows(p); err != nil {
+				l.withdraw(p)
 			}
-			f.row = int32(row)
-			l.rows = append(l.rows, make([]*flow, max(0, int(row)+1-len(l.rows)))...)
-			l.rows[row] = f
+		}
+		if err != nil {
+			p.kernel = false
+			l.sayFull(p, err)
 		}
 	}
 	p.mark.TxStamp = !p.kernel
@@ -61,15 +57,103 @@ func (l *loop) enlist(p *path) {
 	}
 }
 
+func (l *loop) sayFull(p *path, why error) {
+	if !l.full {
+		l.full = true
+		l.log.Warn("flows are measured by their sockets", "target", p.target.Name, "why", why)
+	}
+}
+
+// addRows makes those of the path's flows known to the kernel that are not, as far as there is room.
+func (l *loop) addRows(p *path) error {
+	for i := range p.flows {
+		f := &p.flows[i]
+		if f.row >= 0 {
+			continue
+		}
+		row, err := l.kernel.AddFlow(p.key.addr, f.sock.port, p.key.ssid, int(p.inFlight))
+		if err != nil {
+			return err
+		}
+		f.row = int32(row)
+		l.rows = append(l.rows, make([]*flow, max(0, int(row)+1-len(l.rows)))...)
+		l.rows[row] = f
+	}
+	return nil
+}
+
+// withdraw leaves the replies of the path's sessions to the sockets. The kernel knows sessions, not paths: the row
+// of a flow that left the plan would have it take what the flow that has its session now is sent. It says whether there
+// were such.
+func (l *loop) withdraw(p *path) (older bool) {
+	var gone []*flow
+	for i := range p.flows {
+		for f := &p.flows[i]; f != nil; f = l.older[f] {
+			if f.row < 0 {
+				continue
+			}
+			l.noteFates(f)
+			l.removeRow(f)
+			gone = append(gone, f)
+			older = older || f.path != p
+		}
+	}
+	for range maxRounds { // what was taken until now is read by its row
+		if l.readCaptured() {
+			break
+		}
+	}
+	for _, f := range gone {
+		l.freeRow(f)
+	}
+	return older
+}
+
+// noteFates keeps what the kernel knows of the probes in flight of a flow that it is to forget.
+func (l *loop) noteFates(f *flow) {
+	for seq := f.tail; seq != f.next; seq++ {
+		s := f.slot(seq)
+		if s.state != slotWaiting || !s.is(slotKernel) {
+			continue
+		}
+		switch l.kernel.Fate(uint32(f.row), seq, uint64(s.wire)) {
+		case probe.FateEventLost:
+			s.flags |= slotEventLost
+		case probe.FateNotSeen:
+			s.flags |= slotNotSeen
+		}
+	}
+}
+
+// fate is what the kernel says of the flow's oldest probe, or said when it was to forget the flow.
+func (l *loop) fate(f *flow, s *slot) probe.Fate {
+	switch {
+	case f.row >= 0:
+		return l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire))
+	case s.is(slotEventLost):
+		return probe.FateEventLost
+	case s.is(slotNotSeen):
+		return probe.FateNotSeen
+	}
+	return probe.FateSent
+}
+
 // delist forgets what the kernel knows of a flow.
 func (l *loop) delist(f *flow) {
-	if f.row < 0 {
-		return
+	if f.row >= 0 {
+		l.removeRow(f)
+		l.freeRow(f)
 	}
-	l.rows[f.row] = nil
+}
+
+func (l *loop) removeRow(f *flow) {
 	if err := l.kernel.RemoveFlow(uint32(f.row), f.path.key.addr, f.sock.port, f.path.key.ssid); err != nil {
 		l.log.Warn("flow stays in the kernel's tables", "error", err)
 	}
+}
+
+func (l *loop) freeRow(f *flow) {
+	l.rows[f.row] = nil
 	f.row = -1
 }
 
@@ -90,7 +174,9 @@ func (l *loop) captured(c *probe.Captured) {
 		l.stats.add(countReplyStale)
 		return
 	}
-	if !f.holds(r.SenderSeq) || f.slot(r.SenderSeq).wire != r.SenderTimestamp {
+	// A row may have what the flow before noted in the same slots.
+	f = l.holder(f, r.SenderSeq, r.SenderTimestamp)
+	if f == nil || f.slot(r.SenderSeq).wire != r.SenderTimestamp {
 		l.stats.add(countReplyStale)
 		return
 	}

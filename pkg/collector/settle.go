@@ -63,7 +63,7 @@ func (l *loop) end(f *flow, s *slot) {
 // stamp too can tell; such a stamp also tells of one that left by another way.
 func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
 	if s.is(slotKernel) {
-		switch l.kernel.Fate(uint32(f.row), f.tail, uint64(s.wire)) {
+		switch l.fate(f, s) {
 		case probe.FateEventLost:
 			return true, false
 		case probe.FateNotSeen:
@@ -75,7 +75,7 @@ func (l *loop) missing(f *flow, s *slot) (dropped, neverLeft bool) {
 			if s.t1 == 0 && s.is(slotAsked) && f.path.route.stamps {
 				return false, true
 			}
-			if f.stamped { // its reply would have been taken before the socket
+			if f.stamped && f.row >= 0 { // its reply would have been taken before the socket
 				return false, false
 			}
 		}
