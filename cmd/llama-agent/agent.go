@@ -261,7 +261,7 @@ func (a *agent) reload(ctx context.Context, cfg *config.Config) error {
 	}
 	note(a.fanout.Reopen()) // those that stay, too
 	note(a.reloadReflector(old, cfg))
-	if !sameKernel(old, cfg) {
+	if !sameKernel(old, cfg) || !a.kernel.fits(cfg) {
 		note(a.endCollector()) // it reads the tables of the datapath that goes
 		note(a.reloadKernel(ctx, old, cfg))
 	}

@@ -22,6 +22,7 @@ import (
 type kernelPart struct {
 	datapath *loader.Datapath
 	keeping  *part
+	room     loader.ProbeOptions // that its tables were made for
 }
 
 // kernelProbing is what the datapath has to know of this host's own probes.
@@ -46,7 +47,8 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	o := kernelOptions(cfg, mode, p.targets)
 	o.Policy, o.Local, o.Answers, o.Log = kernelPolicy(cfg, policy, ports), local, p.answers, log
 	o.Clock = func() loader.ClockState { return kernelClock(cfg) }
-	o.Probes = kernelProbes(cfg, p.covered)
+	room := kernelProbes(cfg, p.covered)
+	o.Probes = room
 	d, err := loader.Start(ctx, o)
 	if ctx.Err() != nil && err != nil {
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
@@ -58,7 +60,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	if err != nil {
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
-	return &kernelPart{datapath: d, keeping: start(d.Run)}, nil
+	return &kernelPart{datapath: d, keeping: start(d.Run), room: room}, nil
 }
 
 // kernelOptions say where the reflector goes, and on which step.
@@ -95,6 +97,15 @@ func kernelProbes(cfg *config.Config, covered func()) loader.ProbeOptions {
 		First: p.SourcePorts.Lo, Last: p.SourcePorts.Hi,
 		Changed: covered,
 	}
+}
+
+// fits says whether the tables in the kernel have room for what is configured now.
+func (k *kernelPart) fits(cfg *config.Config) bool {
+	if k == nil {
+		return true
+	}
+	now := kernelProbes(cfg, nil)
+	return now.Fit(&k.room)
 }
 
 // probes is what measures in the kernel; nil if nothing does.

@@ -47,12 +47,23 @@ func powerOfTwo(n int) uint32 {
 	return 1 << bits.Len(uint(n-1))
 }
 
-// size makes the tables as large as the options ask for. Slots come to twice what
-// is needed: flows that are gone keep theirs until the last reply can have come.
+// size makes the tables as large as the options ask for.
 func (o *ProbeOptions) size(spec *ebpf.CollectionSpec) {
-	spec.Maps["llama_flow"].MaxEntries = max(leastFlows, powerOfTwo(2*o.Flows))
-	spec.Maps["llama_slot"].MaxEntries = max(leastSlots, powerOfTwo(2*o.Flows*int(powerOfTwo(o.InFlight))))
+	spec.Maps["llama_flow"].MaxEntries, spec.Maps["llama_slot"].MaxEntries = o.tables()
 	spec.Maps["llama_replies"].MaxEntries = o.ring()
+}
+
+// tables is how many flows and slots the tables hold. Slots come to twice what is
+// needed: flows that are gone keep theirs until the last reply can have come.
+func (o *ProbeOptions) tables() (flows, slots uint32) {
+	return max(leastFlows, powerOfTwo(2*o.Flows)), max(leastSlots, powerOfTwo(2*o.Flows*int(powerOfTwo(o.InFlight))))
+}
+
+// Fit says whether tables made for other options hold what these ask for.
+func (o *ProbeOptions) Fit(made *ProbeOptions) bool {
+	flows, slots := o.tables()
+	madeFlows, madeSlots := made.tables()
+	return flows <= madeFlows && slots <= madeSlots
 }
 
 // The ring holds the replies of ringHolds. A process that stands still sends nothing: what comes
