@@ -140,9 +140,13 @@ func (l *loop) fate(f *flow, s *slot) probe.Fate {
 
 // delist forgets what the kernel knows of a flow.
 func (l *loop) delist(f *flow) {
-	if f.row >= 0 {
-		l.removeRow(f)
-		l.freeRow(f)
+	if f.row < 0 {
+		return
+	}
+	l.removeRow(f)
+	l.freeRow(f)
+	if l.full { // those that had no room may have some now
+		l.broken.Store(true)
 	}
 }
 

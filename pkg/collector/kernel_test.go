@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -167,4 +168,21 @@ func TestFatesOfAFlowWithoutARow(t *testing.T) {
 		require.Equal(t, f.tail == eventLost || f.tail == dropped, drop, "%d", f.tail)
 		require.Equal(t, f.tail == notSeen, neverLeft, "%d", f.tail)
 	}
+}
+
+// A flow that had no room is tried again once another one gives its row back.
+func TestRoomAgain(t *testing.T) {
+	l, gone := testFlow(1)
+	_, f := testFlow(1)
+	l.kernel, l.log = newPrograms(1), slog.New(slog.DiscardHandler)
+	for _, f := range []*flow{gone, f} {
+		f.row, f.path.route.kernel = -1, true
+		l.enlist(f.path)
+	}
+	require.True(t, gone.path.kernel)
+	require.False(t, f.path.kernel)
+	l.delist(gone)
+	require.True(t, l.broken.Load())
+	l.enlist(f.path)
+	require.True(t, f.path.kernel)
 }

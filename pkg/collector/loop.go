@@ -81,7 +81,7 @@ type loop struct {
 	// Shared with other goroutines.
 	stats    stats
 	reasons  [numReasons]atomic.Uint64
-	broken   atomic.Bool                  // a socket could not be opened, or a target is link-local: apply again
+	broken   atomic.Bool                  // a socket could not be opened, a target is link-local, or the kernel has room again: apply again
 	estimate atomic.Uint32                // of the clock's error, for probes to come
 	plan     atomic.Pointer[resolvedPlan] // the next plan, taken by the loop
 	stopping atomic.Bool
