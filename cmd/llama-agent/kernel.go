@@ -47,8 +47,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	o := kernelOptions(cfg, mode, p.targets)
 	o.Policy, o.Local, o.Answers, o.Log = kernelPolicy(cfg, policy, ports), local, p.answers, log
 	o.Clock = func() loader.ClockState { return kernelClock(cfg) }
-	room := kernelProbes(cfg, p.covered)
-	o.Probes = room
+	o.Probes = kernelProbes(cfg, p.covered)
 	d, err := loader.Start(ctx, o)
 	if ctx.Err() != nil && err != nil {
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
@@ -60,7 +59,7 @@ func startKernel(ctx context.Context, cfg *config.Config, policy reflector.Polic
 	if err != nil {
 		return nil, fmt.Errorf("reflect in the kernel: %w", err)
 	}
-	return &kernelPart{datapath: d, keeping: start(d.Run), room: room}, nil
+	return &kernelPart{datapath: d, keeping: start(d.Run), room: o.Probes}, nil
 }
 
 // kernelOptions say where the reflector goes, and on which step.
