@@ -42,7 +42,8 @@ func (l *loop) apply(p *resolvedPlan) {
 		l.closeWindows()
 	}
 	l.complete, l.wire = p.complete, p.wire
-	l.fit(p.largest())
+	l.schedule.largest = p.largest()
+	l.fit(l.schedule.largest)
 	l.broken.Store(false)
 	l.turnSocketsTo(p.device)
 	all := p.paths()
@@ -202,7 +203,6 @@ func (l *loop) reschedule() {
 			a.path.key.addr.Compare(b.path.key.addr), cmp.Compare(a.index, b.index))
 	})
 	_, now := l.clock.Read()
-	l.schedule.largest = l.fits
 	l.schedule.restart(flows, now)
 	l.schedule.settled = l.schedule.at
 	ofTarget, largest := map[string]int{}, 0

@@ -1,18 +1,18 @@
 package collector
 
 import (
-	"bufio"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// overflows is how many datagrams the kernel dropped at UDP sockets of this network namespace for want of room. A socket's
-// own count holds those with a wrong checksum too: the network bent these, and this host's buffers have nothing to do with it.
+// overflows is how many datagrams the kernel dropped at UDP sockets of this network namespace, for want of room as a rule,
+// and not for a wrong checksum. A socket's own count holds these too, but the network bent them: this host's buffers have
+// nothing to do with it.
 type overflows struct{ claimed uint64 }
 
-// claim returns how many of n drops at a socket can be for want of room: at the most as many as were so at all sockets, and
+// claim returns how many of n drops at a socket can be this host's own: at the most as many as were so at all sockets, and
 // as no socket has claimed.
 func (o *overflows) claim(n uint32) uint32 {
 	total, ok := udpOverflows()
@@ -27,51 +27,52 @@ func (o *overflows) claim(n uint32) uint32 {
 // forget leaves what nobody claimed to other programs' sockets.
 func (o *overflows) forget() { o.claimed, _ = udpOverflows() }
 
-// udpOverflows sums RcvbufErrors and MemErrors (MemErrors from Linux 5.12) of UDP, IPv4's and IPv6's.
+// udpOverflows is UDP's InErrors less its InCsumErrors, of IPv4 and IPv6: RcvbufErrors, and what a kernel has no count of
+// its own for (before MemErrors came, memory of all sockets).
 func udpOverflows() (sum uint64, ok bool) {
-	v4, ok4 := snmp("/proc/thread-self/net/snmp", "Udp:")
-	v6, ok6 := snmp6("/proc/thread-self/net/snmp6", "Udp6")
-	return v4 + v6, ok4 || ok6
+	for _, count := range []func(name string) (uint64, bool){udp4(), udp6()} {
+		errs, found := count("InErrors")
+		bent, _ := count("InCsumErrors")
+		if found {
+			sum, ok = sum+max(errs, bent)-bent, true
+		}
+	}
+	return sum, ok
 }
 
-// snmp sums the two columns of a protocol: a line of names, then one of values.
-func snmp(path, protocol string) (sum uint64, ok bool) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
-	}
-	var names []string
+// udp4 reads the counts of UDP over IPv4: two lines, of names and of values.
+func udp4() func(name string) (uint64, bool) {
+	var lines [][]string
+	text, _ := os.ReadFile("/proc/thread-self/net/snmp")
 	for line := range strings.Lines(string(text)) {
-		columns := strings.Fields(line)
-		switch {
-		case len(columns) == 0 || columns[0] != protocol:
-		case names == nil:
-			names = columns
-		default:
-			for _, name := range []string{"RcvbufErrors", "MemErrors"} {
-				if i := slices.Index(names, name); i > 0 && i < len(columns) {
-					n, _ := strconv.ParseUint(columns[i], 10, 64)
-					sum, ok = sum+n, true
-				}
-			}
+		if columns := strings.Fields(line); len(columns) > 0 && columns[0] == "Udp:" {
+			lines = append(lines, columns)
 		}
 	}
-	return sum, ok
+	return func(name string) (uint64, bool) {
+		if len(lines) != 2 {
+			return 0, false
+		}
+		i := slices.Index(lines[0], name)
+		if i < 0 || i >= len(lines[1]) {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(lines[1][i], 10, 64)
+		return n, err == nil
+	}
 }
 
-// snmp6 is snmp for IPv6's file, which has a name and a value a line.
-func snmp6(path, protocol string) (sum uint64, ok bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		name, value, _ := strings.Cut(s.Text(), " ")
-		if name == protocol+"RcvbufErrors" || name == protocol+"MemErrors" {
-			n, _ := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
-			sum, ok = sum+n, true
+// udp6 reads those of UDP over IPv6: a name and a value a line.
+func udp6() func(name string) (uint64, bool) {
+	fields := map[string]string{}
+	text, _ := os.ReadFile("/proc/thread-self/net/snmp6")
+	for line := range strings.Lines(string(text)) {
+		if columns := strings.Fields(line); len(columns) == 2 {
+			fields[columns[0]] = columns[1]
 		}
 	}
-	return sum, ok
+	return func(name string) (uint64, bool) {
+		n, err := strconv.ParseUint(fields["Udp6"+name], 10, 64)
+		return n, err == nil
+	}
 }

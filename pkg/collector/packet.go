@@ -165,13 +165,14 @@ func (l *loop) outboxOf(f *flow) (o *outbox, why reason, ok bool) {
 	return o, 0, true
 }
 
-// socketOutbox is that of the UDP sockets, turned to the flow's own.
 // readsT1 says whether T1 of the flow's probes is read in user space: nothing may come between that and the send.
 func (f *flow) readsT1() bool { return !f.path.kernel && !f.path.stamped }
 
+// socketOutbox is that of the UDP sockets, turned to the flow's own.
 func (l *loop) socketOutbox(f *flow) *outbox {
 	o := &l.out
-	if o.n == batchSize || o.fd != f.sock.fd || f.batch == o.count || o.n > 0 && (f.readsT1() || o.flows[o.n-1].readsT1()) {
+	alone := o.n > 0 && (f.readsT1() || o.flows[o.n-1].readsT1())
+	if alone || o.n == batchSize || o.fd != f.sock.fd || f.batch == o.count {
 		l.flush(o)
 	}
 	o.fd = f.sock.fd

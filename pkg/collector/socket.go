@@ -167,17 +167,21 @@ func (l *loop) claimDrop(s *socket) bool {
 	return true
 }
 
-// readDrops takes in what the kernel dropped at the socket. What the counts of the host do not say yet may follow.
-func (l *loop) readDrops(s *socket) {
+// readDrops takes in what the kernel dropped at the socket, and returns how many datagrams that are in all. What the
+// host's counts do not explain yet may follow.
+func (l *loop) readDrops(s *socket) uint32 {
 	if s.fd < 0 {
-		return
+		return s.drops
 	}
-	if n, err := sock.Drops(s.fd); err == nil && n != s.drops {
-		own := l.overflows.claim(n - s.drops)
-		l.stats[countSocketDrops].Add(uint64(own))
-		s.fresh += own
-		s.drops += own
+	n, err := sock.Drops(s.fd)
+	if err != nil || n == s.drops {
+		return s.drops
 	}
+	own := l.overflows.claim(n - s.drops)
+	l.stats[countSocketDrops].Add(uint64(own))
+	s.fresh += own
+	s.drops += own
+	return n
 }
 
 // ageDrops forgets, from time to time, drops that no probe can be missing for any
@@ -190,11 +194,8 @@ func (l *loop) ageDrops(now int64) {
 	}
 	l.aged = now
 	for _, s := range l.sockets {
-		l.readDrops(s)
+		s.drops = l.readDrops(s) // what is not explained by now never will be
 		s.aged, s.fresh = s.fresh, 0
-		if n, err := sock.Drops(s.fd); err == nil {
-			s.drops = n
-		}
 	}
 	l.overflows.forget()
 }
